@@ -1,0 +1,168 @@
+//! A run as the store keeps it and as `runs --json` shows it: one struct, so that status, runs, metrics, console
+//! and verify read the same counters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Action, DestinationId, RunId, Timestamp};
+
+/// Where a run came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunKind {
+    /// An execute of Looker's.
+    Looker,
+    /// Stored events, sent again.
+    Replay,
+    /// Events from a file.
+    Import,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Its rows are still coming.
+    Receiving,
+    /// Durable; nothing of it was sent yet.
+    Stored,
+    /// Some of it was delivered, some is pending.
+    Delivering,
+    /// Nothing is pending.
+    Delivered,
+    /// Nothing of it will be delivered.
+    Failed,
+}
+
+/// What Looker said of a delivery. Texts are bounded by the store when a run begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// `X-Looker-Instance`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// `X-Looker-Webhook-Id`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_id: Option<String>,
+    /// `scheduled_plan_id`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<String>,
+    /// The look's or dashboard's title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The look's or dashboard's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl Origin {
+    /// The number in the look's or dashboard's URL.
+    pub fn look_id(&self) -> Option<&str> {
+        let url = self.url.as_deref()?;
+        let path = url.split(['?', '#']).next()?;
+        path.rsplit('/').find(|part| !part.is_empty())
+    }
+}
+
+/// What begins a run.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Made by the caller from time and randomness.
+    pub id: RunId,
+    /// Where it comes from.
+    pub kind: RunKind,
+    /// The call its rows become.
+    pub action: Action,
+    /// Where it goes; its record is written with the run, so that a lost catalog can be rebuilt.
+    pub destination: crate::event::Destination,
+    /// What Looker said of it.
+    pub looker: Origin,
+    /// SHA-256 of (instance, action, webhook id, download URL or attachment): the same delivery has the same.
+    pub delivery: Option<[u8; 32]>,
+    /// When the request came.
+    pub received_at: Timestamp,
+    /// The runs that a replay was made of.
+    pub replay_of: Vec<RunId>,
+}
+
+/// What is known of a run when its document has ended well.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// The time of the events that have none of their own: `ran_at`, or the time of acceptance.
+    pub timestamp: Timestamp,
+    /// A digest over the rows, for `repeats`.
+    pub rows_digest: [u8; 16],
+    /// As many rows as the query's limit.
+    pub maybe_truncated: bool,
+    /// No row became an event: the run is listed as failed with this reason, its dead letters are kept.
+    pub failed: Option<String>,
+    /// The time of the commit.
+    pub stored_at: Timestamp,
+}
+
+/// A run's record: its JSON is the shape in interface.md, plus a few keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// Where it came from.
+    pub kind: RunKind,
+    /// The call.
+    pub action: Action,
+    /// How far it is.
+    pub state: RunState,
+    /// What Looker said.
+    #[serde(default)]
+    pub looker: Origin,
+    /// Where it goes.
+    pub destination: DestinationId,
+    /// Rows read.
+    #[serde(default)]
+    pub rows: u64,
+    /// Rows that became events.
+    #[serde(default)]
+    pub events: u64,
+    /// Rows that did not.
+    #[serde(default)]
+    pub dead_rows: u64,
+    /// Events that the gateway refused for good.
+    #[serde(default)]
+    pub dead_events: u64,
+    /// Dead letters that still lie here: `dead_rows + dead_events - dropped`.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// Events that arrived.
+    #[serde(default)]
+    pub delivered: u64,
+    /// Events that wait.
+    #[serde(default)]
+    pub pending: u64,
+    /// Looker may have cut it.
+    #[serde(default)]
+    pub maybe_truncated: bool,
+    /// The earlier run of the same plan that had the same rows.
+    #[serde(default)]
+    pub repeats: Option<RunId>,
+    /// Dead letters that were dropped or expired.
+    #[serde(default)]
+    pub dropped: u64,
+    /// When the request came.
+    pub received_at: Timestamp,
+    /// When it was durable.
+    #[serde(default)]
+    pub stored_at: Option<Timestamp>,
+    /// When nothing was pending any more.
+    #[serde(default)]
+    pub delivered_at: Option<Timestamp>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The runs that a replay was made of.
+    #[serde(default)]
+    pub replay_of: Vec<RunId>,
+    /// Bytes of its events as they are sent, about.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The `timestamp` of its events.
+    #[serde(default)]
+    pub timestamp: Timestamp,
+}
