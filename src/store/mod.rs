@@ -1,5 +1,215 @@
 //! The promise: what Looker is told is on the disk.
+//!
+//! ```text
+//! <store.path>/
+//!   lock  admin.sock  secret  admin-token     0600, the folder 0700
+//!   catalog.K/        sled: records of at most about 1 KB            -> catalog
+//!   segments/NNNNNN/  sled: chunks; beside it seal, users, delivered -> segment, chunk
+//!   spool/            rows that came before `fields`                 -> spool
+//!   set-aside/        what was damaged, with a note; never deleted   -> open, verify
+//!   ballast           room to open a full disk                      -> space
+//! ```
+//!
+//! # The way of a run, and each sync with its reason
+//!
+//! 1. `begin` lists the run as receiving, in memory only: nothing was promised.
+//! 2. Its rows become chunks, which the writer thread inserts into the active segment. Every 2 MB: flush and fdatasync,
+//!    because sled's recovery loses the whole database where two of its own segments roll between syncs (`segment`).
+//! 3. `commit`: the last chunk carries the closing record: count, order, and all that the catalog needs. Flush and
+//!    fdatasync (sled's flush alone is `sync_file_range`), once for all runs that wait: they are durable.
+//! 4. The catalog learns of the run, lazily: at the latest 100 ms later it is flushed and synced. Until then a crash
+//!    costs nothing, for recovery reads the active segment.
+//! 5. Only now the run's thread is answered, and its destination is woken.
+//! 6. Delivery reads chunks by computed keys and moves a cursor in the catalog. A crash repeats what was acknowledged
+//!    since the last catalog sync: at the most 100 ms.
+//!
+//! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
+//! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `retention` those of a removal.
 
+mod catalog;
+mod chunk;
+mod commit;
+mod database;
+mod destinations;
+mod error;
+mod keys;
+mod open;
+mod queue;
+mod readers;
+mod records;
+mod recover;
 mod run;
+mod run_writer;
+mod runs;
+mod segment;
+mod space;
+mod spool;
+mod state;
+mod users;
+mod varint;
+mod writer;
 
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+pub use destinations::{Backlog, StoredDestination};
+pub use error::{Error, Result};
+pub use keys::Line;
+pub use open::Finding;
+pub use queue::{Leased, Position, Queue};
+pub use records::Attempt;
 pub use run::{Closing, NewRun, Origin, RunKind, RunRecord, RunState};
+pub use run_writer::RunWriter;
+pub use runs::{EventState, StoredEvent};
+pub use space::Space;
+
+use state::Inner;
+use writer::Command;
+
+use crate::config::StoreSettings;
+use crate::event::{Destination, DestinationId, RunId, Timestamp};
+
+/// The open store. Cheap to clone; all calls block.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    _closer: Arc<Closer>,
+}
+
+/// Closes the store when its last handle goes, if nobody did before.
+struct Closer {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        let (reply, answer) = sync_channel(1);
+        // Where the writer is gone already, the store is closed.
+        if self.inner.writer.send(Command::Stop { reply }).is_ok()
+            && let Ok(Err(error)) = answer.recv()
+        {
+            tracing::error!(%error, "store_close_failed");
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in its folder, or makes it. What was found out of order on the way is in the list.
+    pub fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Self, Vec<Finding>)> {
+        let (inner, findings) = open::open(settings, now)?;
+        let closer = Arc::new(Closer {
+            inner: Arc::clone(&inner),
+        });
+        Ok((Self { inner, _closer: closer }, findings))
+    }
+
+    /// The run of a delivery that is already here and did not fail.
+    pub fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>> {
+        self.inner.delivery(digest)
+    }
+
+    /// The destination that events for this one go to: itself, or the one that took over its key. Registers it.
+    pub fn resolve(&self, destination: &Destination) -> Result<Destination> {
+        self.inner.resolve(destination)
+    }
+
+    /// Begins a run: listed as receiving, refused where there is no room.
+    pub fn begin(&self, run: NewRun) -> Result<RunWriter> {
+        self.inner.check_running()?;
+        self.inner.check_room()?;
+        let run = NewRun {
+            destination: self.inner.resolve(&run.destination)?,
+            looker: run.looker.bounded(),
+            ..run
+        };
+        self.inner.note_begun(&run);
+        RunWriter::new(Arc::clone(&self.inner), run)
+    }
+
+    /// Lists a run that failed before it had a writer.
+    pub fn refuse(&self, run: NewRun, rows: u64, error: &str) -> Result<RunRecord> {
+        self.inner.record_failed(&run, rows, error)
+    }
+
+    /// All destinations that were ever delivered to, by id.
+    pub fn destinations(&self) -> Vec<StoredDestination> {
+        self.inner.destinations()
+    }
+
+    /// One of them.
+    pub fn destination(&self, id: &DestinationId) -> Option<StoredDestination> {
+        self.inner.destinations().into_iter().find(|one| one.destination.id == *id)
+    }
+
+    /// Keeps what delivery learned of a destination.
+    pub fn keep_learned(&self, id: &DestinationId, learned: serde_json::Value) -> Result<()> {
+        self.inner.keep_learned(id, learned)
+    }
+
+    /// Keeps whether a destination is paused.
+    pub fn keep_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
+        self.inner.keep_paused(id, paused)
+    }
+
+    /// One line of a destination's queue, read from its cursor on. At most one per line may be in use.
+    pub fn queue(&self, id: &DestinationId, line: Line) -> Result<Queue> {
+        Queue::open(Arc::clone(&self.inner), id, line)
+    }
+
+    /// Calls `woken` whenever something new waits for a destination. From the writer's thread: it must not block.
+    pub fn on_waiting(&self, woken: impl Fn(&DestinationId) + Send + Sync + 'static) {
+        self.inner.on_waiting(Box::new(woken));
+    }
+
+    /// A run's record, also while it is receiving.
+    pub fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
+        self.inner.run(id)
+    }
+
+    /// Runs from the newest on, `before` exclusive; at most `limit`. Those that are receiving come with the first page.
+    pub fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>> {
+        self.inner.runs(before, limit)
+    }
+
+    /// The stored rows of a run, in order; the visitor stops the walk with `false`.
+    pub fn each_event(&self, run: &RunRecord, visit: impl FnMut(StoredEvent<'_>) -> Result<bool>) -> Result<()> {
+        self.inner.each_event(run, visit)
+    }
+
+    /// The last attempts at a run, oldest first.
+    pub fn attempts(&self, run: RunId) -> Result<Vec<Attempt>> {
+        self.inner.attempts(run)
+    }
+
+    /// Bytes here and bytes free.
+    pub fn space(&self) -> Result<Space> {
+        self.inner.space()
+    }
+
+    /// Counters since ever: runs stored, runs failed, events stored.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        self.inner.totals()
+    }
+
+    /// The error after which nothing is accepted any more, if there was one.
+    pub fn stopped(&self) -> Option<Error> {
+        self.inner.check_running().err()
+    }
+
+    /// Makes everything durable, cursors too.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.catalog.commit()
+    }
+
+    /// Seals and closes. Runs that are still receiving fail.
+    pub fn close(&self) -> Result<()> {
+        let (reply, answer) = sync_channel(1);
+        if self.inner.writer.send(Command::Stop { reply }).is_err() {
+            return self.inner.check_running();
+        }
+        answer.recv().unwrap_or_else(|_| Err(self.inner.stopped_error()))
+    }
+}

@@ -1,0 +1,395 @@
+//! The catalog: one small sled database of records of at most about 1 KB, all of which (but pauses, learned limits,
+//! dropped dead letters and failed runs) can be made again from the segments.
+//!
+//! One tree, keys of a prefix byte and big-endian numbers, so that a prefix scan is in order:
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `m` name | format version, removed floor, high-water mark, totals |
+//! | `s` segment | registry: active or sealed, values, CRC, bytes |
+//! | `r` run | the run's record |
+//! | `x` run segment part | the run's chunks in that segment |
+//! | `o` run | a run that was open when a segment was sealed |
+//! | `d` destination | URL, key, name, number, pause, learned limits |
+//! | `k` id | another id of a destination, after a rekey |
+//! | `q` number line commit | what waits for a destination, in order |
+//! | `c` number line | how far a destination's line is |
+//! | `v` digest | the run of a delivery |
+//! | `p` digest | the last run with these rows of a plan |
+//! | `e` run row | what became of one row's dead letter |
+//! | `a` run n | the last attempts |
+//! | `t` run n | the runs that a replay refers to |
+//!
+//! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it at
+//! the latest 100 ms later. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
+//! A group of a change set is atomic. When the database outgrows its content it is copied to `catalog.K+1`:
+//! copy with syncs, compare counts, sync, rename, sync the folder (the atomic point), delete `catalog.K`.
+
+use std::path::{Path, PathBuf};
+
+use parking::Guarded;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::database::{self, Database, Shape};
+use super::error::{Error, Result};
+
+const SHAPE: Shape = Shape {
+    segment_size: 128 << 10,
+    cache_capacity: 4 << 20,
+};
+const CHANGES_BETWEEN_SYNCS: usize = 48 << 10;
+const COPY_BETWEEN_SYNCS: usize = 16 << 10;
+/// Below this a copy is not worth its syncs; tests reach it sooner.
+const REWRITE_FLOOR: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+const REWRITE_FACTOR: u64 = 4;
+
+/// A set of changes, in groups that are atomic one by one, in order.
+#[derive(Default)]
+pub(super) struct Changes {
+    groups: Vec<Vec<Change>>,
+}
+
+struct Change {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// What follows may become durable later than what precedes.
+    pub(super) fn next_group(&mut self) {
+        self.groups.push(Vec::new());
+    }
+
+    pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<()> {
+        let value = serde_json::to_vec(value).map_err(|error| Error::damaged(key_text(&key), error.to_string()))?;
+        self.put_bytes(key, value);
+        Ok(())
+    }
+
+    pub(super) fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.push(Change { key, value: Some(value) });
+    }
+
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.push(Change { key, value: None });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.iter().all(Vec::is_empty)
+    }
+
+    fn push(&mut self, change: Change) {
+        match self.groups.last_mut() {
+            Some(group) => group.push(change),
+            None => self.groups.push(vec![change]),
+        }
+    }
+}
+
+/// The open catalog.
+pub(super) struct Catalog {
+    folder: PathBuf,
+    open: Guarded<Open>,
+}
+
+struct Open {
+    database: Database,
+    generation: u64,
+    /// Bytes changed since the last commit.
+    unsynced: usize,
+    /// Bytes on the disk after the last copy.
+    settled_bytes: u64,
+}
+
+impl Catalog {
+    /// Opens the newest generation in the store's folder, or creates the first. The flag says that it was created.
+    pub(super) fn open(folder: &Path) -> Result<(Self, bool)> {
+        let mut generations = Vec::new();
+        let entries = std::fs::read_dir(folder).map_err(|error| Error::io("failed to list", folder, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::io("failed to list", folder, &error))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if let Some(number) = name.strip_prefix("catalog.") {
+                match number.parse::<u64>() {
+                    Ok(number) => generations.push(number),
+                    // A copy that was not finished holds nothing that the older one lacks.
+                    Err(_) if number.ends_with(".new") => remove_folder(&entry.path())?,
+                    Err(_) => {}
+                }
+            }
+        }
+        generations.sort_unstable();
+        let Some(newest) = generations.pop() else {
+            let database = create_generation(folder, 1)?;
+            return Ok((Self::with(folder, database, 1), true));
+        };
+        let database = Database::open(&generation_path(folder, newest), SHAPE)?;
+        for old in generations {
+            remove_folder(&generation_path(folder, old))?;
+        }
+        Ok((Self::with(folder, database, newest), false))
+    }
+
+    fn with(folder: &Path, database: Database, generation: u64) -> Self {
+        let settled_bytes = database.bytes();
+        Self {
+            folder: folder.to_owned(),
+            open: Guarded::new(Open {
+                database,
+                generation,
+                unsynced: 0,
+                settled_bytes,
+            }),
+        }
+    }
+
+    /// The record under a key.
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>> {
+        self.get_bytes(key)?.map(|bytes| decode(key, &bytes)).transpose()
+    }
+
+    /// The bytes under a key.
+    pub(super) fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let db = self.open.with(|open| open.database.db.clone());
+        db.get(key)
+            .map(|found| found.map(|bytes| bytes.to_vec()))
+            .map_err(|error| Error::damaged(key_text(key), format!("sled: {error}")))
+    }
+
+    /// Up to `limit` pairs whose keys begin with `prefix`, from `from` (inclusive) on, in order.
+    pub(super) fn page(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let db = self.open.with(|open| open.database.db.clone());
+        let mut found = Vec::new();
+        for pair in db.range(from.to_vec()..) {
+            let (key, value) = pair.map_err(|error| Error::damaged(key_text(prefix), format!("sled: {error}")))?;
+            if !key.starts_with(prefix) || found.len() >= limit {
+                break;
+            }
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// Up to `limit` pairs below `before` (exclusive), in falling order.
+    pub(super) fn page_back(&self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let db = self.open.with(|open| open.database.db.clone());
+        let mut found = Vec::new();
+        for pair in db.range(prefix.to_vec()..before.to_vec()).rev() {
+            let (key, value) = pair.map_err(|error| Error::damaged(key_text(prefix), format!("sled: {error}")))?;
+            if !key.starts_with(prefix) || found.len() >= limit {
+                break;
+            }
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// All pairs with a prefix, a page at a time; the visitor stops the walk with `false`.
+    pub(super) fn each(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        const PAGE: usize = 512;
+        let mut from = prefix.to_vec();
+        loop {
+            let page = self.page(prefix, &from, PAGE)?;
+            for (key, value) in &page {
+                if !visit(key, value)? {
+                    return Ok(());
+                }
+            }
+            let Some((last, _)) = page.last().filter(|_| page.len() == PAGE) else {
+                return Ok(());
+            };
+            from.clone_from(last);
+            from.push(0);
+        }
+    }
+
+    /// Makes changes visible; they are durable after the next commit.
+    pub(super) fn apply(&self, changes: Changes) -> Result<()> {
+        self.open.with(|open| {
+            for group in changes.groups {
+                if group.is_empty() {
+                    continue;
+                }
+                let mut batch = sled::Batch::default();
+                let mut size = 0;
+                for change in group {
+                    size += change.key.len() + change.value.as_ref().map_or(0, Vec::len) + 32;
+                    match change.value {
+                        Some(value) => batch.insert(change.key, value),
+                        None => batch.remove(change.key),
+                    }
+                }
+                if open.unsynced + size > CHANGES_BETWEEN_SYNCS {
+                    open.database.sync()?;
+                    open.unsynced = 0;
+                }
+                open.unsynced += size;
+                open.database
+                    .db
+                    .apply_batch(batch)
+                    .map_err(|error| Error::sled("writing", open.database.path(), &error))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes everything applied so far durable.
+    pub(super) fn commit(&self) -> Result<()> {
+        self.open.with(|open| {
+            if open.unsynced > 0 {
+                open.database.sync()?;
+                open.unsynced = 0;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether something waits for a commit.
+    pub(super) fn has_unsynced(&self) -> bool {
+        self.open.with(|open| open.unsynced > 0)
+    }
+
+    /// Bytes on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.open.with(|open| open.database.bytes())
+    }
+
+    /// Copies the catalog to its next generation where it has outgrown its content; says whether it did.
+    pub(super) fn rewrite_if_grown(&self) -> Result<bool> {
+        self.open.with(|open| {
+            if open.database.bytes() <= REWRITE_FLOOR.max(open.settled_bytes.saturating_mul(REWRITE_FACTOR)) {
+                return Ok(false);
+            }
+            open.database.sync()?;
+            open.unsynced = 0;
+            let next = open.generation + 1;
+            let unfinished = self.folder.join(format!("catalog.{next}.new"));
+            if unfinished.exists() {
+                remove_folder(&unfinished)?;
+            }
+            let copy = Database::create(&unfinished, SHAPE)?;
+            let (mut copied, mut since_sync) = (0_u64, 0_usize);
+            for pair in open.database.db.iter() {
+                let (key, value) = pair.map_err(|error| Error::sled("copying", open.database.path(), &error))?;
+                since_sync += key.len() + value.len() + 32;
+                copy.db
+                    .insert(key, value)
+                    .map_err(|error| Error::sled("copying", &unfinished, &error))?;
+                copied += 1;
+                if since_sync > COPY_BETWEEN_SYNCS {
+                    copy.sync()?;
+                    since_sync = 0;
+                }
+            }
+            copy.sync()?;
+            if copy.db.len() as u64 != copied || open.database.db.len() as u64 != copied {
+                return Err(Error::damaged(unfinished.display().to_string(), "the copy of the catalog is not complete"));
+            }
+            drop(copy);
+            // Opened and closed once more, so that its snapshot exists; then the name is the one atomic point.
+            let settled = Database::open(&unfinished, SHAPE)?;
+            settled.sync()?;
+            drop(settled);
+            let path = generation_path(&self.folder, next);
+            std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
+            database::sync_folder(&self.folder)?;
+            let old = std::mem::replace(&mut open.database, Database::open(&path, SHAPE)?);
+            open.generation = next;
+            open.settled_bytes = open.database.bytes();
+            let old_path = old.path().to_owned();
+            drop(old);
+            remove_folder(&old_path)?;
+            Ok(true)
+        })
+    }
+}
+
+fn create_generation(folder: &Path, generation: u64) -> Result<Database> {
+    let unfinished = folder.join(format!("catalog.{generation}.new"));
+    drop(Database::create(&unfinished, SHAPE)?);
+    let path = generation_path(folder, generation);
+    std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
+    database::sync_folder(folder)?;
+    Database::open(&path, SHAPE)
+}
+
+fn generation_path(folder: &Path, generation: u64) -> PathBuf {
+    folder.join(format!("catalog.{generation}"))
+}
+
+/// Removes a folder of ours and all that is in it.
+pub(super) fn remove_folder(path: &Path) -> Result<()> {
+    std::fs::remove_dir_all(path).map_err(|error| Error::io("failed to remove", path, &error))
+}
+
+/// A record from its bytes.
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::damaged(key_text(key), error.to_string()))
+}
+
+fn key_text(key: &[u8]) -> String {
+    let mut text = String::from("catalog key ");
+    for byte in key.iter().take(40) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// A mutex whose poison is ignored: a panic elsewhere must not take the store down, and nothing is left half-done
+/// under the lock that the next call would not notice.
+pub(super) mod parking {
+    use std::sync::{Mutex, PoisonError};
+
+    /// A value behind a lock, used in closures so that no guard is held by accident.
+    pub(in crate::store) struct Guarded<T>(Mutex<T>);
+
+    impl<T> Guarded<T> {
+        pub(in crate::store) const fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(in crate::store) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
+            act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_back_after_a_reopen_and_a_rewrite_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let (catalog, created) = Catalog::open(folder.path()).unwrap();
+            assert!(created);
+            // The same keys again and again: the file grows, the content does not.
+            for round in 0..6_000_u32 {
+                let mut changes = Changes::new();
+                for key in 0..16_u8 {
+                    changes.put_bytes(vec![b'c', key], vec![round as u8; 200]);
+                }
+                catalog.apply(changes).unwrap();
+            }
+            catalog.commit().unwrap();
+            let before = catalog.bytes();
+            assert!(catalog.rewrite_if_grown().unwrap(), "{before} bytes were not thought too many");
+            assert!(catalog.bytes() < before / 2, "{} of {before} bytes", catalog.bytes());
+        }
+        let (catalog, created) = Catalog::open(folder.path()).unwrap();
+        assert!(!created);
+        let page = catalog.page(b"c", b"c", 100).unwrap();
+        assert_eq!(page.len(), 16);
+        assert!(page.iter().all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200]));
+        let mut back = catalog.page_back(b"c", &[b'd'], 100).unwrap();
+        back.reverse();
+        assert_eq!(back, page);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a commit says: the closing record that the last chunk of a run carries, and what the catalog then holds of it.
+//! The writer uses it for a new run, recovery for one that it finds in a segment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Changes;
+use super::error::Result;
+use super::keys::{self, Line, Number};
+use super::records::{Extent, Queued, Seen};
+use super::run::{RunKind, RunRecord};
+use super::segment::SegmentId;
+use crate::event::{DestinationId, RunId};
+
+/// The closing record: everything that the catalog needs of a run, so that it can be made again from the segments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Closed {
+    pub(super) run: RunRecord,
+    pub(super) destination: ClosedDestination,
+    /// Hex of the delivery's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) delivery: Option<String>,
+    /// Hex of (instance, plan, rows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) repeat: Option<String>,
+    /// The order of commits.
+    #[serde(default)]
+    pub(super) commit: u64,
+    /// Chunks of the run, this one included.
+    #[serde(default)]
+    pub(super) chunks: u32,
+    /// Runs whose events a replay sends without a copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) references: Vec<Reference>,
+}
+
+/// A part of a replay: events of another run, or (`run` its own id) what it copied itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reference {
+    pub(super) run: RunId,
+    pub(super) events: u64,
+}
+
+/// A destination as a run knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClosedDestination {
+    pub(super) id: DestinationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) url: String,
+    pub(super) key: String,
+}
+
+impl Closed {
+    /// The queue that the run belongs to.
+    pub(super) const fn line(&self) -> Line {
+        match self.run.kind {
+            RunKind::Replay => Line::Replay,
+            RunKind::Looker | RunKind::Import => Line::Live,
+        }
+    }
+
+    /// What the catalog holds of it, as one atomic group, but for the lists of chunks, which precede it.
+    pub(super) fn changes(
+        &self,
+        number: Number,
+        extents: &BTreeMap<SegmentId, Extent>,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let id = self.run.id;
+        for (&segment, extent) in extents {
+            changes.next_group();
+            put_extent(id, segment, extent, changes);
+        }
+        for (number, reference) in self.references.iter().enumerate() {
+            if number % 64 == 0 {
+                changes.next_group();
+            }
+            changes.put(keys::reference(id, number as u32), reference)?;
+        }
+        changes.next_group();
+        changes.put(keys::run(id), &self.run)?;
+        changes.remove(keys::open_run(id));
+        let at = self.run.stored_at.unwrap_or(self.run.received_at);
+        if self.run.pending > 0 {
+            let queued = Queued {
+                run: id,
+                events: self.run.pending,
+                bytes: self.run.bytes,
+                at,
+                rows: Vec::new(),
+            };
+            changes.put(keys::queued(number, self.line(), self.commit), &queued)?;
+        }
+        let seen = Seen { run: id, at };
+        if let Some(digest) = self.delivery.as_deref().and_then(unhex::<32>) {
+            changes.put(keys::delivery(&digest), &seen)?;
+        }
+        if let Some(digest) = self.repeat.as_deref().and_then(unhex::<16>) {
+            changes.put(keys::repeat(&digest), &seen)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the list of a run's chunks in one segment.
+pub(super) fn put_extent(run: RunId, segment: SegmentId, extent: &Extent, changes: &mut Changes) {
+    for (part, piece) in extent.encode().into_iter().enumerate() {
+        changes.put_bytes(keys::extent(run, segment, part as u16), piece);
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The inverse of [`hex`].
+pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let text = text.as_bytes();
+    if text.len() != N * 2 {
+        return None;
+    }
+    let mut out = [0; N];
+    for (place, pair) in out.iter_mut().zip(text.chunks(2)) {
+        *place = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(out)
+}

@@ -1,0 +1,151 @@
+//! The catalog's keys: a prefix byte, then big-endian numbers, so that they sort as what they name.
+
+use super::segment::SegmentId;
+use crate::event::RunId;
+
+/// A destination's number in keys.
+pub(super) type Number = u32;
+
+/// Live runs, or replays: two queues of one destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Line {
+    /// What Looker sent, what was imported, what was requeued.
+    Live,
+    /// What is sent again.
+    Replay,
+}
+
+impl Line {
+    /// Both, live first.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Replay];
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Live => 0,
+            Self::Replay => 1,
+        }
+    }
+}
+
+pub(super) const RUNS: &[u8] = b"r";
+pub(super) const SEGMENTS: &[u8] = b"s";
+pub(super) const DESTINATIONS: &[u8] = b"d";
+pub(super) const ALIASES: &[u8] = b"k";
+pub(super) const OPEN_RUNS: &[u8] = b"o";
+pub(super) const DELIVERIES: &[u8] = b"v";
+pub(super) const REPEATS: &[u8] = b"p";
+pub(super) const FORMAT: &[u8] = b"mformat";
+pub(super) const FLOOR: &[u8] = b"mfloor";
+pub(super) const HIGH_WATER: &[u8] = b"mhigh";
+pub(super) const TOTALS: &[u8] = b"mtotals";
+
+/// Part numbers from here on are mended events.
+const MENDED: u16 = 0x8000;
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+pub(super) fn run(id: RunId) -> Vec<u8> {
+    join(&[RUNS, &id.to_bytes()])
+}
+
+/// The run of a key that [`run`], [`open_run`], [`extents_of`] or [`letter`] made.
+pub(super) fn run_of(key: &[u8]) -> Option<RunId> {
+    key.get(1..17)?.try_into().ok().map(RunId::from_bytes)
+}
+
+pub(super) fn segment(id: SegmentId) -> Vec<u8> {
+    join(&[SEGMENTS, &id.0.to_be_bytes()])
+}
+
+pub(super) fn extents_of(run: RunId) -> Vec<u8> {
+    join(&[b"x", &run.to_bytes()])
+}
+
+pub(super) fn extent(run: RunId, segment: SegmentId, part: u16) -> Vec<u8> {
+    join(&[b"x", &run.to_bytes(), &segment.0.to_be_bytes(), &part.to_be_bytes()])
+}
+
+/// A mended event's chunk: it pins its segment as the run's own chunks do, but is none of them.
+pub(super) fn mended_extent(run: RunId, segment: SegmentId, value: u32) -> Vec<u8> {
+    extent(run, segment, MENDED | (value & 0x7fff) as u16)
+}
+
+/// Whether an extent's key is a mended event's.
+pub(super) fn is_mended(key: &[u8]) -> bool {
+    key.get(21..23)
+        .and_then(|part| part.try_into().ok())
+        .is_some_and(|part| u16::from_be_bytes(part) & MENDED != 0)
+}
+
+/// The segment of an extent's key.
+pub(super) fn extent_segment(key: &[u8]) -> Option<SegmentId> {
+    key.get(17..21)?.try_into().ok().map(|bytes| SegmentId(u32::from_be_bytes(bytes)))
+}
+
+pub(super) fn open_run(id: RunId) -> Vec<u8> {
+    join(&[OPEN_RUNS, &id.to_bytes()])
+}
+
+pub(super) fn destination(id: &str) -> Vec<u8> {
+    join(&[DESTINATIONS, id.as_bytes()])
+}
+
+pub(super) fn alias(id: &str) -> Vec<u8> {
+    join(&[ALIASES, id.as_bytes()])
+}
+
+pub(super) fn line(number: Number, line: Line) -> Vec<u8> {
+    join(&[b"q", &number.to_be_bytes(), &[line.byte()]])
+}
+
+pub(super) fn queued(number: Number, line: Line, commit: u64) -> Vec<u8> {
+    join(&[b"q", &number.to_be_bytes(), &[line.byte()], &commit.to_be_bytes()])
+}
+
+/// The commit number of a queue key.
+pub(super) fn queued_commit(key: &[u8]) -> Option<u64> {
+    key.get(6..14)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(super) fn cursor(number: Number, line: Line) -> Vec<u8> {
+    join(&[b"c", &number.to_be_bytes(), &[line.byte()]])
+}
+
+pub(super) fn delivery(digest: &[u8; 32]) -> Vec<u8> {
+    join(&[DELIVERIES, digest])
+}
+
+pub(super) fn repeat(digest: &[u8; 16]) -> Vec<u8> {
+    join(&[REPEATS, digest])
+}
+
+pub(super) fn letters_of(run: RunId) -> Vec<u8> {
+    join(&[b"e", &run.to_bytes()])
+}
+
+pub(super) fn letter(run: RunId, row: u64) -> Vec<u8> {
+    join(&[b"e", &run.to_bytes(), &row.to_be_bytes()])
+}
+
+/// The row of a letter's key.
+pub(super) fn letter_row(key: &[u8]) -> Option<u64> {
+    key.get(17..25)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(super) fn attempts_of(run: RunId) -> Vec<u8> {
+    join(&[b"a", &run.to_bytes()])
+}
+
+pub(super) fn attempt(run: RunId, slot: u8) -> Vec<u8> {
+    join(&[b"a", &run.to_bytes(), &[slot]])
+}
+
+pub(super) fn references_of(run: RunId) -> Vec<u8> {
+    join(&[b"t", &run.to_bytes()])
+}
+
+pub(super) fn reference(run: RunId, number: u32) -> Vec<u8> {
+    join(&[b"t", &run.to_bytes(), &number.to_be_bytes()])
+}

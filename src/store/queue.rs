@@ -1,0 +1,519 @@
+//! One line of a destination's queue: read in order from the cursor on, acknowledged in order, in the catalog.
+//!
+//! An item of the queue is a run (all its events), a replay (the events of the runs it refers to, then its own), or some
+//! rows of a run (requeued dead letters). An acknowledgement changes, atomically per run and in order: the run's record,
+//! the letters of what was buried, the queue's entry where the run is done, and last the cursor. So every prefix of it
+//! that a crash may leave is true; what follows is sent again, with the same message ids.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::catalog::Changes;
+use super::chunk::{Chunk, Record};
+use super::commit::Reference;
+use super::destinations::DestinationState;
+use super::error::{Error, Result};
+use super::keys::{self, Line};
+use super::records::{Attempt, Cursor, Letter, LetterState, Place, Queued, Step};
+use super::run::{RunRecord, RunState};
+use super::state::{Inner, bounded};
+use crate::event::{self, DestinationId, RunId, Timestamp};
+
+/// The longest reason that a letter keeps, in characters.
+const REASON_CHARACTERS: usize = 300;
+/// Letters in one atomic group of changes, which must stay small; more than this at once only `resume --bury` makes.
+const LETTERS_PER_GROUP: usize = 48;
+/// Attempts that are kept of a run.
+const ATTEMPTS: u8 = 50;
+
+/// A place in a line. Later events have greater ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    item: u64,
+    step: Step,
+}
+
+/// An event that was read and is not acknowledged yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leased {
+    /// Where it stands.
+    pub position: Position,
+    /// The run that its accounts belong to.
+    pub run: RunId,
+    /// Its row there; in a replay, its number.
+    pub row: u64,
+    /// Its bytes in the buffer: `start..end`.
+    pub start: usize,
+    /// The end of them.
+    pub end: usize,
+}
+
+struct Read {
+    item: u64,
+    queued: Queued,
+    /// The runs whose events are read: the run itself, or those of a replay.
+    parts: Vec<RunId>,
+    replay: bool,
+    part: Option<Part>,
+    step: Step,
+    /// Events of the item that were read.
+    number: u64,
+}
+
+struct Part {
+    places: Vec<Place>,
+    timestamp: String,
+    chunk: Option<(Chunk, usize, u64)>,
+}
+
+struct Outstanding {
+    leased: Leased,
+    /// Where the next one begins.
+    next: Step,
+    bytes: u64,
+}
+
+/// Reads and acknowledges one line.
+pub struct Queue {
+    store: Arc<Inner>,
+    destination: Arc<DestinationState>,
+    line: Line,
+    cursor: Cursor,
+    read: Option<Read>,
+    /// No item before this one is read again.
+    from_item: u64,
+    outstanding: VecDeque<Outstanding>,
+    /// Where the next attempt at a run is kept.
+    attempt: Option<(RunId, u8)>,
+}
+
+impl Queue {
+    pub(super) fn open(store: Arc<Inner>, id: &DestinationId, line: Line) -> Result<Self> {
+        let destination = store.destination_state(id)?;
+        let cursor: Cursor = store.catalog.get(&keys::cursor(destination.number, line))?.unwrap_or_default();
+        Ok(Self {
+            store,
+            destination,
+            line,
+            cursor,
+            read: None,
+            from_item: cursor.item,
+            outstanding: VecDeque::new(),
+            attempt: None,
+        })
+    }
+
+    /// Reads on: appends events to `buffer`, at most `max_events` and about `max_bytes` of them, at least one where any
+    /// waits. An event's bytes lack `,"sentAt":"…"}` only.
+    pub fn read(&mut self, max_events: usize, max_bytes: usize, buffer: &mut Vec<u8>) -> Result<Vec<Leased>> {
+        let mut leased = Vec::new();
+        let begin = buffer.len();
+        while leased.len() < max_events && (leased.is_empty() || buffer.len() - begin < max_bytes) {
+            if self.read.is_none() && !self.next_item()? {
+                break;
+            }
+            let room = max_events - leased.len();
+            let until = begin.saturating_add(max_bytes);
+            let more = self.read_item(room, until, buffer, &mut leased)?;
+            if !more {
+                self.item_is_read()?;
+            }
+        }
+        Ok(leased)
+    }
+
+    /// The next read begins at the first event that is not acknowledged.
+    pub fn rewind(&mut self) {
+        self.outstanding.clear();
+        self.read = None;
+        self.from_item = self.cursor.item;
+    }
+
+    /// Everything up to and with `upto` is done: delivered, but for `buried`, which become dead letters.
+    pub fn acknowledge(&mut self, upto: Position, buried: &[(Position, String)], now: Timestamp) -> Result<()> {
+        let mut done = Vec::new();
+        while let Some(first) = self.outstanding.pop_front_if(|one| one.leased.position <= upto) {
+            done.push(first);
+        }
+        let Some(last) = done.last().map(|one| (one.leased.position, one.next)) else {
+            return Ok(());
+        };
+        let reasons: BTreeMap<Position, &str> =
+            buried.iter().map(|(position, reason)| (*position, reason.as_str())).collect();
+        self.settle(&done, &reasons, now, last)
+    }
+
+    /// Keeps an attempt with the runs whose events were in it.
+    pub fn note_attempt(&mut self, at: Timestamp, events: &[Leased], bytes: u64, answer: &str, took: u64) -> Result<()> {
+        let mut changes = Changes::new();
+        for group in events.chunk_by(|a, b| a.run == b.run) {
+            let (Some(first), Some(last)) = (group.first(), group.last()) else {
+                continue;
+            };
+            let attempt = Attempt {
+                at,
+                events: group.len() as u64,
+                rows: (first.row, last.row),
+                bytes,
+                answer: bounded(answer, 120),
+                took,
+            };
+            let slot = self.attempt_slot(first.run)?;
+            changes.next_group();
+            changes.put(keys::attempt(first.run, slot), &attempt)?;
+        }
+        self.store.catalog.apply(changes)
+    }
+
+    /// Makes the cursor durable now.
+    pub fn sync(&self) -> Result<()> {
+        self.store.catalog.commit()
+    }
+
+    /// The next slot of a run's attempts: the first free one, then the oldest.
+    fn attempt_slot(&mut self, run: RunId) -> Result<u8> {
+        let slot = match self.attempt {
+            Some((known, slot)) if known == run => slot,
+            _ => {
+                let kept = self.store.attempts_by_slot(run)?;
+                let oldest = kept.iter().min_by_key(|(_, attempt)| attempt.at).map_or(0, |(slot, _)| *slot);
+                if kept.len() < usize::from(ATTEMPTS) { kept.len() as u8 } else { oldest }
+            }
+        };
+        self.attempt = Some((run, (slot + 1) % ATTEMPTS));
+        Ok(slot)
+    }
+
+    // ---- reading
+
+    fn next_item(&mut self) -> Result<bool> {
+        let prefix = keys::line(self.destination.number, self.line);
+        let from = keys::queued(self.destination.number, self.line, self.from_item);
+        let page = self.store.catalog.page(&prefix, &from, 1)?;
+        let Some((key, value)) = page.first() else {
+            return Ok(false);
+        };
+        let item = keys::queued_commit(key).ok_or_else(|| Error::damaged("catalog, queue", "a key is cut"))?;
+        let queued: Queued = super::catalog::decode(key, value)?;
+        let parts = self.parts(queued.run)?;
+        let current = item == self.cursor.item;
+        self.read = Some(Read {
+            item,
+            replay: parts != [queued.run],
+            parts,
+            queued,
+            part: None,
+            step: if current { self.cursor.step } else { Step::default() },
+            number: if current { self.cursor.done } else { 0 },
+        });
+        Ok(true)
+    }
+
+    fn parts(&self, run: RunId) -> Result<Vec<RunId>> {
+        let mut parts = Vec::new();
+        self.store.catalog.each(&keys::references_of(run), |key, value| {
+            parts.push(super::catalog::decode::<Reference>(key, value)?.run);
+            Ok(true)
+        })?;
+        if parts.is_empty() {
+            parts.push(run);
+        }
+        Ok(parts)
+    }
+
+    /// Reads of the current item; false where it has no more.
+    fn read_item(&mut self, room: usize, until: usize, buffer: &mut Vec<u8>, leased: &mut Vec<Leased>) -> Result<bool> {
+        let Some(read) = &mut self.read else {
+            return Ok(false);
+        };
+        if !read.queued.rows.is_empty() {
+            return read_rows(&self.store, read, buffer, leased, &mut self.outstanding);
+        }
+        let limit = leased.len() + room;
+        loop {
+            if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
+                return Ok(true);
+            }
+            if read.part.is_none() {
+                read.part = load_part(&self.store, read)?;
+            }
+            let Read {
+                part: Some(part),
+                step,
+                item,
+                queued,
+                replay,
+                number,
+                ..
+            } = read
+            else {
+                return Ok(false);
+            };
+            if part.chunk.is_none() {
+                part.chunk = load_chunk(&self.store, *step, &part.places)?;
+            }
+            let Some((chunk, at, previous_row)) = &mut part.chunk else {
+                *step = Step {
+                    part: step.part + 1,
+                    ..Step::default()
+                };
+                read.part = None;
+                continue;
+            };
+            let mut records = chunk.records_from(*at, *previous_row);
+            let mut rest = *at;
+            let mut row_before = *previous_row;
+            let mut ended = true;
+            while let Some(record) = records.next() {
+                let record = record.map_err(|what| Error::damaged(format!("run {}", queued.run), what))?;
+                let here = *step;
+                step.record += 1;
+                (rest, row_before) = records.position();
+                if let Record::Event { row, own_timestamp, stored } = record {
+                    *number += 1;
+                    let start = buffer.len();
+                    finish(stored, own_timestamp, &part.timestamp, buffer);
+                    let one = Leased {
+                        position: Position { item: *item, step: here },
+                        run: queued.run,
+                        row: if *replay { *number } else { row },
+                        start,
+                        end: buffer.len(),
+                    };
+                    leased.push(one);
+                    self.outstanding.push_back(Outstanding {
+                        leased: one,
+                        next: *step,
+                        bytes: stored.len() as u64 + 1,
+                    });
+                    if leased.len() >= limit || buffer.len() >= until {
+                        ended = false;
+                        break;
+                    }
+                }
+            }
+            if ended {
+                part.chunk = None;
+                *step = Step {
+                    chunk: step.chunk + 1,
+                    record: 0,
+                    ..*step
+                };
+            } else {
+                *at = rest;
+                *previous_row = row_before;
+            }
+        }
+    }
+
+    /// The current item is read to its end. Where nothing of it is outstanding it is done, however it came to that.
+    fn item_is_read(&mut self) -> Result<()> {
+        let Some(read) = self.read.take() else {
+            return Ok(());
+        };
+        self.from_item = read.item + 1;
+        if self.outstanding.is_empty() {
+            let mut changes = Changes::new();
+            changes.next_group();
+            changes.remove(keys::queued(self.destination.number, self.line, read.item));
+            self.cursor = Cursor {
+                item: read.item + 1,
+                step: Step::default(),
+                done: 0,
+                done_bytes: 0,
+                ..self.cursor
+            };
+            changes.put(keys::cursor(self.destination.number, self.line), &self.cursor)?;
+            self.store.catalog.apply(changes)?;
+        }
+        Ok(())
+    }
+
+    // ---- acknowledging
+
+    fn settle(
+        &mut self,
+        done: &[Outstanding],
+        reasons: &BTreeMap<Position, &str>,
+        now: Timestamp,
+        (last, next): (Position, Step),
+    ) -> Result<()> {
+        let number = self.destination.number;
+        let mut changes = Changes::new();
+        let mut cursor = self.cursor;
+        let (mut events, mut bytes) = (0, 0);
+        let mut delivered_now = 0;
+        self.store.change.with(|_| -> Result<()> {
+            for group in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
+                let Some(first) = group.first() else {
+                    continue;
+                };
+                let item = first.leased.position.item;
+                if cursor.item != item {
+                    cursor = Cursor {
+                        item,
+                        step: Step::default(),
+                        done: 0,
+                        done_bytes: 0,
+                        ..cursor
+                    };
+                }
+                changes.next_group();
+                let mut outcome = Outcome::default();
+                for one in group {
+                    match reasons.get(&one.leased.position) {
+                        Some(reason) => outcome.buried.push((one.leased.row, reason)),
+                        None => outcome.delivered.push(one.leased.row),
+                    }
+                    bytes += one.bytes;
+                    cursor.done_bytes += one.bytes;
+                }
+                events += group.len() as u64;
+                cursor.done += group.len() as u64;
+                cursor.delivered += outcome.delivered.len() as u64;
+                cursor.buried += outcome.buried.len() as u64;
+                delivered_now += outcome.delivered.len() as u64;
+                let key = keys::queued(number, self.line, item);
+                let queued: Option<Queued> = self.store.catalog.get(&key)?;
+                let requeued = queued.as_ref().is_some_and(|queued| !queued.rows.is_empty());
+                apply_outcome(&self.store, first.leased.run, &outcome, requeued, now, &mut changes)?;
+                if queued.is_some_and(|queued| cursor.done >= queued.events) {
+                    changes.remove(key);
+                }
+            }
+            cursor.item = last.item;
+            cursor.step = next;
+            // With the last run's group, so that its record and the cursor agree.
+            changes.put(keys::cursor(number, self.line), &cursor)?;
+            self.store.catalog.apply(changes)
+        })?;
+        self.cursor = cursor;
+        self.destination.take_waiting(events, bytes);
+        self.destination.add_delivered(delivered_now);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Outcome<'a> {
+    delivered: Vec<u64>,
+    buried: Vec<(u64, &'a &'a str)>,
+}
+
+fn apply_outcome(
+    store: &Inner,
+    run: RunId,
+    outcome: &Outcome<'_>,
+    requeued: bool,
+    now: Timestamp,
+    changes: &mut Changes,
+) -> Result<()> {
+    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
+        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
+        return Ok(());
+    };
+    let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
+    record.delivered += delivered;
+    record.dead_events += buried;
+    record.dead_letters += buried;
+    record.pending = record.pending.saturating_sub(delivered + buried);
+    record.state = if record.pending == 0 { RunState::Delivered } else { RunState::Delivering };
+    record.delivered_at = (record.pending == 0).then_some(now);
+    for (number, (row, reason)) in outcome.buried.iter().enumerate() {
+        let earlier = store.letter(run, *row)?;
+        let letter = Letter {
+            state: LetterState::Dead,
+            reason: bounded(reason, REASON_CHARACTERS),
+            at: now,
+            times: earlier.as_ref().map_or(0, |letter| letter.times) + 1,
+            row_only: false,
+            mended: earlier.and_then(|letter| letter.mended),
+        };
+        if number % LETTERS_PER_GROUP == LETTERS_PER_GROUP - 1 {
+            changes.next_group();
+        }
+        changes.put(keys::letter(run, *row), &letter)?;
+    }
+    if requeued {
+        for row in &outcome.delivered {
+            if let Some(letter) = store.letter(run, *row)? {
+                let letter = Letter {
+                    state: LetterState::Delivered,
+                    at: now,
+                    ..letter
+                };
+                changes.put(keys::letter(run, *row), &letter)?;
+            }
+        }
+    }
+    changes.put(keys::run(run), &record)
+}
+
+fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {
+    let Some(&run) = read.parts.get(read.step.part as usize) else {
+        return Ok(None);
+    };
+    let record = store.run(run)?;
+    let timestamp = record.map_or(read.queued.at, |record| record.timestamp);
+    Ok(Some(Part {
+        places: store.places(run)?,
+        timestamp: timestamp.to_rfc3339(),
+        chunk: None,
+    }))
+}
+
+fn load_chunk(store: &Inner, step: Step, places: &[Place]) -> Result<Option<(Chunk, usize, u64)>> {
+    let Some(&place) = places.get(step.chunk as usize) else {
+        return Ok(None);
+    };
+    let chunk = store.readers.chunk(place, store.values_of(place.segment)?)?;
+    let (at, row) = {
+        let mut records = chunk.records();
+        for _ in 0..step.record {
+            if let Some(record) = records.next() {
+                record.map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
+            }
+        }
+        records.position()
+    };
+    Ok(Some((chunk, at, row)))
+}
+
+/// Requeued dead letters, all at once: there are few in an item.
+fn read_rows(
+    store: &Inner,
+    read: &mut Read,
+    buffer: &mut Vec<u8>,
+    leased: &mut Vec<Leased>,
+    outstanding: &mut VecDeque<Outstanding>,
+) -> Result<bool> {
+    let rows = read.queued.rows.clone();
+    for &row in rows.iter().skip(read.step.record as usize) {
+        let step = read.step;
+        read.step.record += 1;
+        let start = buffer.len();
+        let found = store.event_of(read.queued.run, row)?;
+        buffer.extend_from_slice(&found);
+        let one = Leased {
+            position: Position { item: read.item, step },
+            run: read.queued.run,
+            row,
+            start,
+            end: buffer.len(),
+        };
+        leased.push(one);
+        outstanding.push_back(Outstanding {
+            leased: one,
+            next: read.step,
+            bytes: found.len() as u64,
+        });
+    }
+    Ok(false)
+}
+
+/// The stored event with the run's time where it has none, still open at its end.
+pub(super) fn finish(stored: &[u8], own_timestamp: bool, run_timestamp: &str, buffer: &mut Vec<u8>) {
+    event::finish_event(stored, (!own_timestamp).then_some(run_timestamp), None, buffer);
+    // The closing brace comes after `sentAt`.
+    buffer.pop();
+}

@@ -1,0 +1,237 @@
+//! The catalog's values, as JSON: small, readable, and open for keys of later versions.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use super::keys::Number;
+use super::segment::SegmentId;
+use super::varint;
+use crate::event::{DestinationId, RunId, Timestamp};
+
+/// The format that this pintle writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// `m` totals: counters that never fall.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Totals {
+    pub(super) stored: u64,
+    pub(super) failed: u64,
+    pub(super) events: u64,
+}
+
+/// `m` high-water mark: values of the active segment that a sync has covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HighWater {
+    pub(super) segment: SegmentId,
+    pub(super) values: u32,
+}
+
+/// `s`: a segment in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Registered {
+    /// None while it is the active one.
+    pub(super) sealed: Option<SealedAs>,
+}
+
+/// What the registry says of a sealed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SealedAs {
+    pub(super) values: u32,
+    pub(super) crc: u32,
+    pub(super) stored: u64,
+}
+
+/// `d`: a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DestinationRecord {
+    pub(super) id: DestinationId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) url: String,
+    /// In clear: without it nothing could be delivered after a restart.
+    pub(super) key: String,
+    pub(super) number: Number,
+    #[serde(default)]
+    pub(super) paused: bool,
+    /// What delivery learned, opaque to the store.
+    #[serde(default)]
+    pub(super) learned: Option<serde_json::Value>,
+}
+
+/// `q`: something that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Queued {
+    pub(super) run: RunId,
+    /// Events of it that wait or waited.
+    pub(super) events: u64,
+    /// Bytes of them, about.
+    pub(super) bytes: u64,
+    pub(super) at: Timestamp,
+    /// Only these rows, in place of the whole run: requeued dead letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) rows: Vec<u64>,
+}
+
+/// `c`: how far a line is. All before `item` is done, and within it all before `part`, `chunk`, `record`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Cursor {
+    pub(super) item: u64,
+    pub(super) step: Step,
+    /// Events of the current item that are done.
+    pub(super) done: u64,
+    /// Bytes of them.
+    pub(super) done_bytes: u64,
+    /// Events delivered on this line since ever.
+    pub(super) delivered: u64,
+    /// Events buried on this line since ever.
+    pub(super) buried: u64,
+}
+
+/// A place in an item: which of a replay's runs, which of the run's chunks, which record of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Step {
+    pub(super) part: u32,
+    pub(super) chunk: u32,
+    pub(super) record: u32,
+}
+
+/// `v`, `p`: a run and when it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) run: RunId,
+    pub(super) at: Timestamp,
+}
+
+/// `e`: what became of one row's dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Letter {
+    pub(super) state: LetterState,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+    /// How often it failed.
+    #[serde(default)]
+    pub(super) times: u32,
+    /// Whether the row never became an event (and has none that was mended).
+    #[serde(default)]
+    pub(super) row_only: bool,
+    /// Where the mended event lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mended: Option<Place>,
+}
+
+/// A chunk's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) segment: SegmentId,
+    pub(super) value: u32,
+}
+
+/// Where a dead letter is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LetterState {
+    /// It lies here.
+    Dead,
+    /// It is to be sent again.
+    Requeued,
+    /// It was sent after all.
+    Delivered,
+    /// It was dropped or has expired.
+    Dropped,
+}
+
+/// `a`: one attempt at the gateway, as `trace` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began.
+    pub at: Timestamp,
+    /// Events of this run in it.
+    pub events: u64,
+    /// The first and the last row of this run in it.
+    pub rows: (u64, u64),
+    /// Bytes of the whole body, decompressed.
+    pub bytes: u64,
+    /// The gateway's answer, or what happened instead.
+    pub answer: String,
+    /// Milliseconds until then.
+    pub took: u64,
+}
+
+/// The chunks of a run in one segment, as ranges of value numbers of first parts, and which of them hold dead rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Value numbers, ascending.
+    pub(super) chunks: Vec<u32>,
+    /// Of those, the ones with rows that became no event, ascending.
+    pub(super) dead: Vec<u32>,
+}
+
+impl Extent {
+    /// In pieces of at most about 900 bytes each.
+    pub(super) fn encode(&self) -> Vec<Vec<u8>> {
+        const CHUNKS_PER_PIECE: usize = 200;
+        let mut pieces = Vec::new();
+        for chunks in self.chunks.chunks(CHUNKS_PER_PIECE) {
+            let low = chunks.first().copied().unwrap_or(0);
+            let high = chunks.last().copied().unwrap_or(0);
+            let dead: Vec<u32> = self.dead.iter().copied().filter(|value| (low..=high).contains(value)).collect();
+            let mut piece = Vec::new();
+            for list in [chunks, dead.as_slice()] {
+                varint::put(&mut piece, list.len() as u64);
+                let mut previous = 0;
+                for &value in list {
+                    varint::put(&mut piece, u64::from(value - previous));
+                    previous = value;
+                }
+            }
+            pieces.push(piece);
+        }
+        pieces
+    }
+
+    /// Adds a piece.
+    pub(super) fn decode(&mut self, key: &[u8], mut piece: &[u8]) -> Result<()> {
+        let mut list = |out: &mut Vec<u32>| -> Option<()> {
+            let mut value = 0_u32;
+            for _ in 0..varint::take(&mut piece)? {
+                value = value.checked_add(u32::try_from(varint::take(&mut piece)?).ok()?)?;
+                out.push(value);
+            }
+            Some(())
+        };
+        list(&mut self.chunks)
+            .and_then(|()| list(&mut self.dead))
+            .ok_or_else(|| Error::damaged(format!("catalog, chunks of a run ({} bytes)", key.len()), "the list is cut"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn extents_come_back_in_small_pieces(gaps in proptest::collection::vec((0u32..400, proptest::bool::ANY), 0..900)) {
+            let mut extent = Extent::default();
+            let mut value = 0;
+            for (gap, dead) in gaps {
+                value += gap + 1;
+                extent.chunks.push(value);
+                if dead {
+                    extent.dead.push(value);
+                }
+            }
+            let pieces = extent.encode();
+            let mut back = Extent::default();
+            for piece in &pieces {
+                prop_assert!(piece.len() < 1_000);
+                back.decode(b"x", piece).unwrap();
+            }
+            prop_assert_eq!(back, extent);
+        }
+    }
+}

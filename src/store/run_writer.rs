@@ -1,0 +1,197 @@
+//! One run on its way in: rows become chunks, chunks go to the writer, and the end is a commit or nothing at all.
+//! Used by one blocking thread; the writer's bounded channel is the back-pressure.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use super::Inner;
+use super::chunk::{Builder, CHUNK_BYTES};
+use super::commit::{Closed, Reference, hex};
+use super::error::{Error, Result};
+use super::run::{Closing, NewRun, RunRecord, RunState};
+use super::spool::Spool;
+use super::writer::Command;
+use crate::event::Timestamp;
+
+/// Takes the rows of one run.
+pub struct RunWriter {
+    store: Arc<Inner>,
+    run: NewRun,
+    builder: Builder,
+    spool: Option<Spool>,
+    events: u64,
+    dead_rows: u64,
+    bytes: u64,
+    references: Vec<Reference>,
+    ended: bool,
+}
+
+impl RunWriter {
+    pub(super) fn new(store: Arc<Inner>, run: NewRun) -> Result<Self> {
+        Ok(Self {
+            store,
+            run,
+            builder: Builder::new()?,
+            spool: None,
+            events: 0,
+            dead_rows: 0,
+            bytes: 0,
+            references: Vec::new(),
+            ended: false,
+        })
+    }
+
+    /// A row that became an event. `ids` are its user id, anonymous id and email, for the index of `--user`.
+    pub fn event(&mut self, row: u64, own_timestamp: bool, stored_event: &[u8], ids: &[&str]) -> Result<()> {
+        self.events += 1;
+        self.bytes += stored_event.len() as u64 + 1;
+        self.builder.event(row, own_timestamp, stored_event, ids);
+        self.send_if_full()
+    }
+
+    /// A row that did not.
+    pub fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<()> {
+        self.dead_rows += 1;
+        self.builder.dead(row, reason, row_json);
+        self.send_if_full()
+    }
+
+    /// Raw rows that wait for the columns' names.
+    pub fn spool(&mut self, raw_rows: &[u8]) -> Result<()> {
+        if self.spool.is_none() {
+            self.spool = Some(Spool::create(&self.store.spool_folder(), self.run.id)?);
+        }
+        match &mut self.spool {
+            Some(spool) => spool.write(raw_rows),
+            None => Ok(()),
+        }
+    }
+
+    /// All raw rows again, in order.
+    pub fn unspool(&mut self) -> Result<Box<dyn std::io::Read + Send>> {
+        match self.spool.take() {
+            Some(spool) => spool.read(),
+            None => Ok(Box::new(std::io::empty())),
+        }
+    }
+
+    /// A part of a replay that is not copied: all events of a delivered run.
+    pub(super) fn refer(&mut self, reference: Reference, bytes: u64) {
+        self.references.push(reference);
+        self.events += reference.events;
+        self.bytes += bytes;
+    }
+
+    /// The run's end: returns when all of it is durable.
+    pub fn commit(mut self, closing: Closing) -> Result<RunRecord> {
+        self.ended = true;
+        let record = self.record(&closing)?;
+        let repeat = self.store.repeat_digest(&self.run, &closing);
+        let (reply, answer) = sync_channel(1);
+        let closed = Closed {
+            run: record,
+            destination: self.store.closed_destination(&self.run.destination.id)?,
+            delivery: self.run.delivery.map(|digest| hex(&digest)),
+            repeat: repeat.map(|digest| hex(&digest)),
+            commit: 0,
+            chunks: 0,
+            references: std::mem::take(&mut self.references),
+        };
+        let packed = self.builder.pack()?;
+        let sent = self.store.send(Command::Commit {
+            packed,
+            closed: Box::new(closed),
+            reply,
+        });
+        let result = sent.and_then(|()| {
+            answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error()))
+        });
+        self.store.forget_receiving(self.run.id);
+        if let Err(error) = &result {
+            // The run is listed with its reason; where even that cannot be written, the answer still says it.
+            drop(self.store.record_failed(&self.run, self.events + self.dead_rows, &error.to_string()));
+        }
+        result
+    }
+
+    /// Nothing of it stays but its listed reason.
+    pub fn fail(mut self, rows: u64, error: &str) -> Result<RunRecord> {
+        self.end(rows, error)
+    }
+
+    fn end(&mut self, rows: u64, error: &str) -> Result<RunRecord> {
+        self.ended = true;
+        self.store.forget_receiving(self.run.id);
+        let aborted = self.store.send(Command::Abort { run: self.run.id });
+        let record = self.store.record_failed(&self.run, rows, error)?;
+        aborted.map(|()| record)
+    }
+
+    fn record(&self, closing: &Closing) -> Result<RunRecord> {
+        let failed = closing.failed.is_some();
+        let pending = if failed { 0 } else { self.events };
+        let mut record = self.store.new_record(&self.run);
+        record.state = match (failed, pending) {
+            (true, _) => RunState::Failed,
+            (false, 0) => RunState::Delivered,
+            (false, _) => RunState::Stored,
+        };
+        record.rows = self.events + self.dead_rows;
+        record.events = self.events;
+        record.dead_rows = self.dead_rows;
+        record.dead_letters = self.dead_rows;
+        record.pending = pending;
+        record.bytes = self.bytes;
+        record.maybe_truncated = closing.maybe_truncated;
+        record.stored_at = Some(closing.stored_at);
+        record.delivered_at = (record.state == RunState::Delivered).then_some(closing.stored_at);
+        record.timestamp = closing.timestamp;
+        record.error.clone_from(&closing.failed);
+        record.repeats = self.store.earlier_run(&self.run, closing)?;
+        Ok(record)
+    }
+
+    fn send_if_full(&mut self) -> Result<()> {
+        if self.builder.raw_len() < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.store.check_room()?;
+        let packed = self.builder.pack()?;
+        self.store.note_receiving(self.run.id, self.events, self.dead_rows);
+        self.store.send(Command::Append {
+            run: self.run.id,
+            packed,
+        })
+    }
+}
+
+impl Drop for RunWriter {
+    fn drop(&mut self) {
+        if !self.ended {
+            let rows = self.events + self.dead_rows;
+            if let Err(error) = self.end(rows, "the run ended without an end: its thread stopped") {
+                tracing::warn!(run = %self.run.id, %error, "run_end_not_recorded");
+            }
+        }
+    }
+}
+
+impl Closing {
+    /// A closing for events that are not Looker's: no cut, no repeats.
+    pub fn plain(timestamp: Timestamp, stored_at: Timestamp) -> Self {
+        Self {
+            timestamp,
+            rows_digest: [0; 16],
+            maybe_truncated: false,
+            failed: None,
+            stored_at,
+        }
+    }
+}
+
+impl Error {
+    /// The text that a failed run is listed with.
+    pub fn for_run(&self) -> String {
+        self.to_string()
+    }
+}

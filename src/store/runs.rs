@@ -1,0 +1,301 @@
+//! Looking at what is stored: runs from the newest on, a run's rows in order with their states, one event by its row.
+//! Nothing here holds a run as a whole.
+
+use super::catalog::decode;
+use super::chunk::Record;
+use super::error::{Error, Result};
+use super::keys;
+use super::queue::finish;
+use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued};
+use super::run::{RunRecord, RunState};
+use super::segment::SegmentId;
+use super::state::Inner;
+use crate::event::RunId;
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventState {
+    /// It waits.
+    Pending,
+    /// It arrived.
+    Delivered,
+    /// It is a dead letter.
+    Dead,
+    /// It was one, and was dropped or has expired.
+    Dropped,
+}
+
+impl EventState {
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// A row of a run as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredEvent<'a> {
+    /// Counted from 1.
+    pub row: u64,
+    /// What became of it.
+    pub state: EventState,
+    /// The event, still open at its end (`}` and `sentAt` are missing); none where the row became none.
+    pub event: Option<&'a [u8]>,
+    /// The row's own JSON, where it became no event.
+    pub row_json: Option<&'a [u8]>,
+    /// Why it is dead.
+    pub reason: Option<&'a str>,
+    /// Of a dead letter: since when. None: since the run was stored.
+    pub dead_at: Option<crate::event::Timestamp>,
+    /// How often the gateway refused it.
+    pub times: u32,
+}
+
+impl Inner {
+    pub(super) fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>> {
+        let mut found = if before.is_none() { self.receiving() } else { Vec::new() };
+        found.reverse();
+        let end = before.map_or_else(|| vec![keys::RUNS[0] + 1], keys::run);
+        for (key, value) in self.catalog.page_back(keys::RUNS, &end, limit)? {
+            let record: RunRecord = decode(&key, &value)?;
+            if !found.iter().any(|known| known.id == record.id) {
+                found.push(record);
+            }
+        }
+        found.sort_by_key(|run| std::cmp::Reverse(run.id));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The run's chunks, in order.
+    pub(super) fn places(&self, run: RunId) -> Result<Vec<Place>> {
+        Ok(self.extents(run)?.into_iter().flat_map(|(segment, extent)| {
+            extent.chunks.into_iter().map(move |value| Place { segment, value })
+        }).collect())
+    }
+
+    /// The run's chunks that hold dead rows, in order.
+    pub(super) fn dead_places(&self, run: RunId) -> Result<Vec<Place>> {
+        Ok(self.extents(run)?.into_iter().flat_map(|(segment, extent)| {
+            extent.dead.into_iter().map(move |value| Place { segment, value })
+        }).collect())
+    }
+
+    fn extents(&self, run: RunId) -> Result<Vec<(SegmentId, Extent)>> {
+        let mut extents: Vec<(SegmentId, Extent)> = Vec::new();
+        self.catalog.each(&keys::extents_of(run), |key, value| {
+            let segment =
+                keys::extent_segment(key).ok_or_else(|| Error::damaged("catalog, chunks of a run", "a key is cut"))?;
+            if keys::is_mended(key) {
+                return Ok(true);
+            }
+            if extents.last().is_none_or(|(last, _)| *last != segment) {
+                extents.push((segment, Extent::default()));
+            }
+            if let Some((_, extent)) = extents.last_mut() {
+                extent.decode(key, value)?;
+            }
+            Ok(true)
+        })?;
+        Ok(extents)
+    }
+
+    /// Rows of the run that are done, counted in events: all before this one were delivered or buried.
+    fn events_done(&self, run: &RunRecord) -> Result<u64> {
+        if run.pending == 0 || run.state != RunState::Delivering {
+            return Ok(if run.pending == 0 { u64::MAX } else { 0 });
+        }
+        let state = self.destination_state(&run.destination)?;
+        for line in keys::Line::ALL {
+            let cursor: Cursor = self.catalog.get(&keys::cursor(state.number, line))?.unwrap_or_default();
+            let queued: Option<Queued> = self.catalog.get(&keys::queued(state.number, line, cursor.item))?;
+            if queued.is_some_and(|queued| queued.run == run.id && queued.rows.is_empty()) {
+                return Ok(cursor.done);
+            }
+        }
+        // Only requeued rows wait: the letters say which.
+        Ok(u64::MAX)
+    }
+
+    pub(super) fn each_event(
+        &self,
+        run: &RunRecord,
+        mut visit: impl FnMut(StoredEvent<'_>) -> Result<bool>,
+    ) -> Result<()> {
+        if run.state == RunState::Receiving {
+            return Ok(());
+        }
+        let done = self.events_done(run)?;
+        let parts = self.replay_parts(run.id)?;
+        let replay = !parts.is_empty();
+        let sources = if replay { parts } else { vec![run.id] };
+        let mut number = 0;
+        let mut letters = Letters::new(self, run.id);
+        let mut buffer = Vec::new();
+        for source in sources {
+            let timestamp = match self.run(source)? {
+                Some(record) => record.timestamp.to_rfc3339(),
+                None => run.timestamp.to_rfc3339(),
+            };
+            for place in self.places(source)? {
+                let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
+                for record in chunk.records() {
+                    let record = record
+                        .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
+                    let more = match record {
+                        Record::Event { row, own_timestamp, stored } => {
+                            number += 1;
+                            let row = if replay { number } else { row };
+                            let letter = letters.of(row)?;
+                            buffer.clear();
+                            finish(stored, own_timestamp, &timestamp, &mut buffer);
+                            let state = match letter.as_ref().map(|letter| letter.state) {
+                                Some(state) => state.into(),
+                                None if number <= done => EventState::Delivered,
+                                None => EventState::Pending,
+                            };
+                            visit(StoredEvent {
+                                row,
+                                state,
+                                event: Some(&buffer),
+                                row_json: None,
+                                reason: letter.as_ref().filter(|_| state == EventState::Dead).map(|letter| letter.reason.as_str()),
+                                dead_at: letter.as_ref().map(|letter| letter.at),
+                                times: letter.as_ref().map_or(0, |letter| letter.times),
+                            })?
+                        }
+                        // A replay sends events; the rows that became none stay with the run they came in.
+                        Record::Dead { .. } if replay => true,
+                        Record::Dead { row, reason, json } => {
+                            let letter = letters.of(row)?;
+                            let mended = self.mended(letter.as_ref(), &mut buffer, &timestamp)?;
+                            visit(StoredEvent {
+                                row,
+                                state: letter.as_ref().map_or(EventState::Dead, |letter| letter.state.into()),
+                                event: mended.then_some(buffer.as_slice()),
+                                row_json: (!mended).then_some(json),
+                                reason: Some(letter.as_ref().map_or(reason, |letter| letter.reason.as_str())),
+                                dead_at: letter.as_ref().map(|letter| letter.at),
+                                times: letter.as_ref().map_or(0, |letter| letter.times),
+                            })?
+                        }
+                    };
+                    if !more {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_parts(&self, run: RunId) -> Result<Vec<RunId>> {
+        let mut parts = Vec::new();
+        self.catalog.each(&keys::references_of(run), |key, value| {
+            parts.push(decode::<super::commit::Reference>(key, value)?.run);
+            Ok(true)
+        })?;
+        Ok(parts)
+    }
+
+    /// The mended event of a letter, into the buffer.
+    fn mended(&self, letter: Option<&Letter>, buffer: &mut Vec<u8>, timestamp: &str) -> Result<bool> {
+        let Some(place) = letter.and_then(|letter| letter.mended) else {
+            return Ok(false);
+        };
+        let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
+        for record in chunk.records() {
+            if let Ok(Record::Event { own_timestamp, stored, .. }) = record {
+                buffer.clear();
+                finish(stored, own_timestamp, timestamp, buffer);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// One event by its row, open at its end.
+    pub(super) fn event_of(&self, run: RunId, row: u64) -> Result<Vec<u8>> {
+        let not_found = || Error::NotFound {
+            what: format!("row {row} of run {run} is not stored here any more"),
+        };
+        let record = self.run(run)?.ok_or_else(not_found)?;
+        let letter = self.letter(run, row)?;
+        let mut buffer = Vec::new();
+        if self.mended(letter.as_ref(), &mut buffer, &record.timestamp.to_rfc3339())? {
+            return Ok(buffer);
+        }
+        let mut found = None;
+        self.each_event(&record, |event| {
+            if event.row == row {
+                found = event.event.map(<[u8]>::to_vec);
+            }
+            Ok(event.row < row)
+        })?;
+        found.ok_or_else(not_found)
+    }
+}
+
+impl From<LetterState> for EventState {
+    fn from(state: LetterState) -> Self {
+        match state {
+            LetterState::Dead => Self::Dead,
+            LetterState::Requeued => Self::Pending,
+            LetterState::Delivered => Self::Delivered,
+            LetterState::Dropped => Self::Dropped,
+        }
+    }
+}
+
+/// The letters of a run in the order of its rows, read a page at a time.
+struct Letters<'a> {
+    store: &'a Inner,
+    run: RunId,
+    page: std::collections::VecDeque<(u64, Letter)>,
+    from: Option<Vec<u8>>,
+}
+
+impl<'a> Letters<'a> {
+    const PAGE: usize = 128;
+
+    fn new(store: &'a Inner, run: RunId) -> Self {
+        Self {
+            store,
+            run,
+            page: std::collections::VecDeque::new(),
+            from: Some(keys::letters_of(run)),
+        }
+    }
+
+    /// Rows are asked in rising order.
+    fn of(&mut self, row: u64) -> Result<Option<Letter>> {
+        loop {
+            while self.page.front().is_some_and(|(first, _)| *first < row) {
+                self.page.pop_front();
+            }
+            if let Some((first, letter)) = self.page.front() {
+                return Ok((*first == row).then(|| letter.clone()));
+            }
+            let Some(from) = self.from.take() else {
+                return Ok(None);
+            };
+            let page = self.store.catalog.page(&keys::letters_of(self.run), &from, Self::PAGE)?;
+            if page.len() == Self::PAGE
+                && let Some((last, _)) = page.last()
+            {
+                let mut next = last.clone();
+                next.push(0);
+                self.from = Some(next);
+            }
+            for (key, value) in page {
+                let row = keys::letter_row(&key).ok_or_else(|| Error::damaged("catalog, letters", "a key is cut"))?;
+                self.page.push_back((row, decode(&key, &value)?));
+            }
+        }
+    }
+}

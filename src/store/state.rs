@@ -1,0 +1,347 @@
+//! What the open store holds in memory, and the small operations that several rooms of it share. Everything here is
+//! bounded: the runs that are receiving, the destinations, the list of segments.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use super::catalog::parking::Guarded;
+use super::catalog::{Catalog, Changes};
+use super::commit::Closed;
+use super::destinations::DestinationState;
+use super::error::{Error, Result};
+use super::keys;
+use super::readers::Readers;
+use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
+use super::run::{Closing, NewRun, Origin, RunRecord, RunState};
+use super::segment::SegmentId;
+use super::writer::Command;
+use crate::config::StoreSettings;
+use crate::event::{DestinationId, RunId, Timestamp};
+
+/// The longest error that a run is listed with, in characters.
+const ERROR_CHARACTERS: usize = 300;
+/// A run whose rows equal those of an earlier run of its plan within this long is flagged.
+const REPEAT_WITHIN: u64 = 24 * 3_600_000;
+
+type Woken = Box<dyn Fn(&DestinationId) + Send + Sync>;
+
+/// The store behind its handle.
+pub(super) struct Inner {
+    pub(super) settings: StoreSettings,
+    pub(super) catalog: Catalog,
+    pub(super) readers: Readers,
+    pub(super) writer: SyncSender<Command>,
+    pub(super) segments: Guarded<BTreeMap<SegmentId, Option<SealedAs>>>,
+    pub(super) destinations: Guarded<BTreeMap<DestinationId, Arc<DestinationState>>>,
+    /// Serialises read-modify-write of run records, letters and totals.
+    pub(super) change: Guarded<Totals>,
+    pub(super) active_bytes: AtomicU64,
+    pub(super) sealed_bytes: AtomicU64,
+    pub(super) full_since: Guarded<Option<Timestamp>>,
+    receiving: Guarded<BTreeMap<RunId, RunRecord>>,
+    stopped: Guarded<Option<Error>>,
+    woken: Guarded<Vec<Woken>>,
+    /// Held while the store is open.
+    pub(super) _lock: std::fs::File,
+}
+
+/// What `open` has put together.
+pub(super) struct Parts {
+    pub(super) settings: StoreSettings,
+    pub(super) catalog: Catalog,
+    pub(super) readers: Readers,
+    pub(super) writer: SyncSender<Command>,
+    pub(super) segments: BTreeMap<SegmentId, Option<SealedAs>>,
+    pub(super) destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
+    pub(super) totals: Totals,
+    pub(super) lock: std::fs::File,
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts) -> Self {
+        let sealed: u64 = parts.segments.values().flatten().map(|sealed| sealed.stored).sum();
+        Self {
+            settings: parts.settings,
+            catalog: parts.catalog,
+            readers: parts.readers,
+            writer: parts.writer,
+            segments: Guarded::new(parts.segments),
+            destinations: Guarded::new(parts.destinations),
+            change: Guarded::new(parts.totals),
+            active_bytes: AtomicU64::new(0),
+            sealed_bytes: AtomicU64::new(sealed),
+            full_since: Guarded::new(None),
+            receiving: Guarded::new(BTreeMap::new()),
+            stopped: Guarded::new(None),
+            woken: Guarded::new(Vec::new()),
+            _lock: parts.lock,
+        }
+    }
+
+    pub(super) fn segments_folder(&self) -> PathBuf {
+        self.settings.path.join("segments")
+    }
+
+    pub(super) fn spool_folder(&self) -> PathBuf {
+        self.settings.path.join("spool")
+    }
+
+    // ---- the writer
+
+    pub(super) fn send(&self, command: Command) -> Result<()> {
+        self.writer.send(command).map_err(|_| self.stopped_error())
+    }
+
+    /// An error where the store has stopped.
+    pub(super) fn check_running(&self) -> Result<()> {
+        self.stopped.with(|stopped| stopped.clone().map_or(Ok(()), Err))
+    }
+
+    pub(super) fn stopped_error(&self) -> Error {
+        self.check_running().err().unwrap_or(Error::Stopping)
+    }
+
+    /// The first error decides; nothing is acknowledged after it.
+    pub(super) fn stop_after(&self, error: &Error) {
+        let first = self.stopped.with(|stopped| {
+            if stopped.is_some() {
+                return false;
+            }
+            *stopped = Some(match error {
+                Error::Stopped { .. } | Error::Stopping => error.clone(),
+                _ => Error::Stopped { why: error.to_string() },
+            });
+            true
+        });
+        if first {
+            tracing::error!(%error, "store_stopped");
+        }
+    }
+
+    pub(super) fn note_active_bytes(&self, bytes: u64) {
+        self.active_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_sealed(&self, sealed_id: SegmentId, sealed: SealedAs, active: SegmentId) {
+        self.segments.with(|segments| {
+            segments.insert(sealed_id, Some(sealed));
+            segments.insert(active, None);
+        });
+        self.sealed_bytes.fetch_add(sealed.stored, Ordering::Relaxed);
+        self.active_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// What the registry says of a segment's values: none for the active one.
+    pub(super) fn values_of(&self, segment: SegmentId) -> Result<Option<u32>> {
+        self.segments
+            .with(|segments| segments.get(&segment).copied())
+            .map(|sealed| sealed.map(|sealed| sealed.values))
+            .ok_or_else(|| Error::NotFound {
+                what: format!("segment {segment} is not here any more: its events have left the history"),
+            })
+    }
+
+    pub(super) fn on_waiting(&self, woken: Woken) {
+        self.woken.with(|all| all.push(woken));
+    }
+
+    pub(super) fn wake(&self, destination: &DestinationId) {
+        self.woken.with(|all| {
+            for woken in all {
+                woken(destination);
+            }
+        });
+    }
+
+    // ---- runs
+
+    pub(super) fn note_begun(&self, run: &NewRun) {
+        let record = self.new_record(run);
+        self.receiving.with(|receiving| receiving.insert(run.id, record));
+    }
+
+    pub(super) fn note_receiving(&self, run: RunId, events: u64, dead_rows: u64) {
+        self.receiving.with(|receiving| {
+            if let Some(record) = receiving.get_mut(&run) {
+                record.rows = events + dead_rows;
+                record.events = events;
+                record.dead_rows = dead_rows;
+                record.dead_letters = dead_rows;
+                record.pending = events;
+            }
+        });
+    }
+
+    pub(super) fn forget_receiving(&self, run: RunId) {
+        self.receiving.with(|receiving| receiving.remove(&run));
+    }
+
+    pub(super) fn receiving(&self) -> Vec<RunRecord> {
+        self.receiving.with(|receiving| receiving.values().cloned().collect())
+    }
+
+    pub(super) fn new_record(&self, run: &NewRun) -> RunRecord {
+        RunRecord {
+            id: run.id,
+            kind: run.kind,
+            action: run.action,
+            state: RunState::Receiving,
+            looker: run.looker.clone().bounded(),
+            destination: run.destination.id.clone(),
+            rows: 0,
+            events: 0,
+            dead_rows: 0,
+            dead_events: 0,
+            dead_letters: 0,
+            delivered: 0,
+            pending: 0,
+            maybe_truncated: false,
+            repeats: None,
+            dropped: 0,
+            received_at: run.received_at,
+            stored_at: None,
+            delivered_at: None,
+            error: None,
+            replay_of: run.replay_of.iter().take(8).copied().collect(),
+            bytes: 0,
+            timestamp: run.received_at,
+        }
+    }
+
+    /// The run is listed as failed.
+    pub(super) fn record_failed(&self, run: &NewRun, rows: u64, error: &str) -> Result<RunRecord> {
+        let mut record = self.new_record(run);
+        record.state = RunState::Failed;
+        record.error = Some(bounded(error, ERROR_CHARACTERS));
+        // Rows that were read but kept neither as events nor as dead letters are no part of the accounts.
+        tracing::debug!(run = %run.id, rows, "run_failed_listed");
+        self.change.with(|totals| {
+            totals.failed += 1;
+            let mut changes = Changes::new();
+            changes.put(keys::run(run.id), &record)?;
+            changes.put(keys::TOTALS.to_vec(), totals)?;
+            self.catalog.apply(changes)
+        })?;
+        Ok(record)
+    }
+
+    /// The catalog learns of a durable run.
+    pub(super) fn record_commit(&self, closed: &Closed, extents: &BTreeMap<SegmentId, Extent>) -> Result<()> {
+        let destination = self.destination_state(&closed.run.destination)?;
+        self.change.with(|totals| {
+            if closed.run.state == RunState::Failed {
+                totals.failed += 1;
+            } else {
+                totals.stored += 1;
+            }
+            totals.events += closed.run.events;
+            let mut changes = Changes::new();
+            closed.changes(destination.number, extents, &mut changes)?;
+            changes.put(keys::TOTALS.to_vec(), totals)?;
+            self.catalog.apply(changes)
+        })?;
+        destination.add_waiting(closed.run.pending, closed.run.bytes);
+        Ok(())
+    }
+
+    /// A mended event has its place: it pins its segment like any chunk of the run.
+    pub(super) fn record_mend(&self, run: RunId, place: Place) -> Result<()> {
+        let mut changes = Changes::new();
+        let mut extent = Extent::default();
+        extent.chunks.push(place.value);
+        for piece in extent.encode() {
+            changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
+        }
+        self.catalog.apply(changes)?;
+        self.catalog.commit()
+    }
+
+    pub(super) fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>> {
+        let Some(seen) = self.catalog.get::<Seen>(&keys::delivery(digest))? else {
+            return Ok(None);
+        };
+        Ok(self.run(seen.run)?.filter(|run| run.state != RunState::Failed))
+    }
+
+    pub(super) fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
+        if let Some(record) = self.receiving.with(|receiving| receiving.get(&id).cloned()) {
+            return Ok(Some(record));
+        }
+        self.catalog.get(&keys::run(id))
+    }
+
+    /// SHA-256, cut, of (instance, plan, rows): none where the run has no plan or no rows.
+    pub(super) fn repeat_digest(&self, run: &NewRun, closing: &Closing) -> Option<[u8; 16]> {
+        use sha2::Digest;
+        let plan = run.looker.plan_id.as_deref()?;
+        if closing.rows_digest == [0; 16] {
+            return None;
+        }
+        let mut hash = sha2::Sha256::new();
+        for part in [run.looker.instance.as_deref().unwrap_or(""), plan, run.action.as_str()] {
+            hash.update(part.as_bytes());
+            hash.update([0x1f]);
+        }
+        hash.update(closing.rows_digest);
+        hash.finalize().first_chunk::<16>().copied()
+    }
+
+    pub(super) fn earlier_run(&self, run: &NewRun, closing: &Closing) -> Result<Option<RunId>> {
+        let Some(digest) = self.repeat_digest(run, closing) else {
+            return Ok(None);
+        };
+        let seen = self.catalog.get::<Seen>(&keys::repeat(&digest))?;
+        Ok(seen
+            .filter(|seen| closing.stored_at.since(seen.at) <= REPEAT_WITHIN)
+            .map(|seen| seen.run))
+    }
+
+    pub(super) fn totals(&self) -> (u64, u64, u64) {
+        self.change.with(|totals| (totals.stored, totals.failed, totals.events))
+    }
+
+    pub(super) fn attempts(&self, run: RunId) -> Result<Vec<Attempt>> {
+        let mut attempts: Vec<Attempt> = self.attempts_by_slot(run)?.into_iter().map(|(_, attempt)| attempt).collect();
+        attempts.sort_by_key(|attempt| attempt.at);
+        Ok(attempts)
+    }
+
+    pub(super) fn attempts_by_slot(&self, run: RunId) -> Result<Vec<(u8, Attempt)>> {
+        let mut attempts = Vec::new();
+        self.catalog.each(&keys::attempts_of(run), |key, value| {
+            let slot = key.last().copied().unwrap_or(0);
+            attempts.push((slot, super::catalog::decode(key, value)?));
+            Ok(true)
+        })?;
+        Ok(attempts)
+    }
+
+    pub(super) fn letter(&self, run: RunId, row: u64) -> Result<Option<Letter>> {
+        self.catalog.get(&keys::letter(run, row))
+    }
+}
+
+/// At most so many characters; a cut is shown.
+pub(super) fn bounded(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or("")),
+    }
+}
+
+impl Origin {
+    /// Records of the catalog are small: what Looker said is cut to what identifies a delivery.
+    pub(super) fn bounded(self) -> Self {
+        let cut = |text: Option<String>, characters| text.map(|text| bounded(&text, characters));
+        Self {
+            instance: cut(self.instance, 64),
+            webhook_id: cut(self.webhook_id, 64),
+            plan_id: cut(self.plan_id, 32),
+            title: cut(self.title, 100),
+            url: cut(self.url, 200),
+        }
+    }
+}

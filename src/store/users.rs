@@ -1,0 +1,142 @@
+//! The index for `--user`: for each chunk a Bloom filter over the ids in it (user id, anonymous id, email in lower case),
+//! in one synced file beside the seal. Ten bits an id: about one chunk in a hundred is read for nothing. A daily look has
+//! every user in every segment, so the filter is the chunk's, not the segment's.
+//!
+//! ```text
+//! users = "PKU1" | (value number u32 | length u16 | filter)* | crc32 u32        (little-endian)
+//! ```
+//!
+//! A segment without the file, or with a damaged one, is read whole: the index never decides that something is absent
+//! where it cannot be trusted.
+
+use std::path::Path;
+
+use super::database;
+use super::error::{Error, Result};
+use super::varint;
+
+const BITS_PER_ID: usize = 10;
+const PROBES: u32 = 7;
+const MAGIC: &[u8; 4] = b"PKU1";
+const NAME: &str = "users";
+
+/// Collects the ids of one chunk.
+#[derive(Default)]
+pub(super) struct IdFilter {
+    hashes: Vec<u32>,
+}
+
+impl IdFilter {
+    pub(super) fn add(&mut self, id: &str) {
+        self.hashes.push(hash(id));
+    }
+
+    /// The filter over what was added; begins anew.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.hashes.sort_unstable();
+        self.hashes.dedup();
+        let bits = (self.hashes.len() * BITS_PER_ID).next_multiple_of(8).min(usize::from(u16::MAX) * 8);
+        let mut filter = vec![0_u8; bits / 8];
+        for &hash in &self.hashes {
+            for bit in probes(hash, bits) {
+                if let Some(byte) = filter.get_mut(bit / 8) {
+                    *byte |= 1 << (bit % 8);
+                }
+            }
+        }
+        self.hashes.clear();
+        filter
+    }
+}
+
+/// Whether a chunk may hold the id.
+pub(super) fn may_hold(filter: &[u8], id: &str) -> bool {
+    let bits = filter.len() * 8;
+    bits > 0 && probes(hash(id), bits).all(|bit| filter.get(bit / 8).is_some_and(|byte| byte & (1 << (bit % 8)) != 0))
+}
+
+/// Writes the filters of a segment's chunks, by value number.
+pub(super) fn write(folder: &Path, filters: &[(u32, Vec<u8>)]) -> Result<()> {
+    let mut bytes = MAGIC.to_vec();
+    for (value, filter) in filters {
+        bytes.extend_from_slice(&value.to_le_bytes());
+        bytes.extend_from_slice(&(filter.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(filter);
+    }
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    database::write_file(&folder.join(NAME), &bytes)
+}
+
+/// The value numbers of the chunks that may hold one of the ids; none where the index is missing or damaged.
+pub(super) fn candidates(folder: &Path, ids: &[String]) -> Result<Option<Vec<u32>>> {
+    let path = folder.join(NAME);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("failed to read", &path, &error)),
+    };
+    Ok(parse(&bytes, ids))
+}
+
+fn parse(bytes: &[u8], ids: &[String]) -> Option<Vec<u32>> {
+    let (content, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    if crc32fast::hash(content).to_le_bytes() != crc {
+        return None;
+    }
+    let mut rest = content.strip_prefix(MAGIC)?;
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let value = u32::from_le_bytes(varint::take_bytes(&mut rest, 4)?.try_into().ok()?);
+        let len = u16::from_le_bytes(varint::take_bytes(&mut rest, 2)?.try_into().ok()?);
+        let filter = varint::take_bytes(&mut rest, usize::from(len))?;
+        if ids.iter().any(|id| may_hold(filter, id)) {
+            found.push(value);
+        }
+    }
+    Some(found)
+}
+
+fn hash(id: &str) -> u32 {
+    crc32fast::hash(id.as_bytes())
+}
+
+fn probes(hash: u32, bits: usize) -> impl Iterator<Item = usize> {
+    // Double hashing; the multiplier spreads the CRC, which is linear.
+    let first = hash.wrapping_mul(0x9E37_79B1);
+    let step = hash.rotate_left(15).wrapping_mul(0x85EB_CA77) | 1;
+    (0..PROBES).map(move |probe| (first.wrapping_add(step.wrapping_mul(probe)) as usize) % bits.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_is_found_and_few_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut filters = Vec::new();
+        for chunk in 0..100_u32 {
+            let mut ids = IdFilter::default();
+            for user in 0..200 {
+                ids.add(&format!("user-{}", chunk * 200 + user));
+            }
+            filters.push((chunk * 3, ids.take()));
+        }
+        write(folder.path(), &filters).unwrap();
+        let mut read = 0;
+        for user in (0..20_000_u32).step_by(97) {
+            let found = candidates(folder.path(), &[format!("user-{user}")]).unwrap().unwrap();
+            assert!(found.contains(&(user / 200 * 3)));
+            read += found.len() - 1;
+        }
+        let share = f64::from(read as u32) / (207.0 * 100.0);
+        assert!(share < 0.03, "{share} of the chunks would be read for nothing");
+
+        let path = folder.path().join("users");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[1000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(candidates(folder.path(), &["user-1".to_owned()]).unwrap(), None);
+    }
+}
