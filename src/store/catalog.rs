@@ -72,7 +72,10 @@ impl Changes {
     }
 
     pub(super) fn put_bytes(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.push(Change { key, value: Some(value) });
+        self.push(Change {
+            key,
+            value: Some(value),
+        });
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) {
@@ -289,7 +292,10 @@ impl Catalog {
             }
             copy.sync()?;
             if copy.db.len() as u64 != copied || open.database.db.len() as u64 != copied {
-                return Err(Error::damaged(unfinished.display().to_string(), "the copy of the catalog is not complete"));
+                return Err(Error::damaged(
+                    unfinished.display().to_string(),
+                    "the copy of the catalog is not complete",
+                ));
             }
             drop(copy);
             // Opened and closed once more, so that its snapshot exists; then the name is the one atomic point.
@@ -380,14 +386,20 @@ mod tests {
             }
             catalog.commit().unwrap();
             let before = catalog.bytes();
-            assert!(catalog.rewrite_if_grown().unwrap(), "{before} bytes were not thought too many");
+            assert!(
+                catalog.rewrite_if_grown().unwrap(),
+                "{before} bytes were not thought too many"
+            );
             assert!(catalog.bytes() < before / 2, "{} of {before} bytes", catalog.bytes());
         }
         let (catalog, created) = Catalog::open(folder.path()).unwrap();
         assert!(!created);
         let page = catalog.page(b"c", b"c", 100).unwrap();
         assert_eq!(page.len(), 16);
-        assert!(page.iter().all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200]));
+        assert!(
+            page.iter()
+                .all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200])
+        );
         let mut back = catalog.page_back(b"c", &[b'd'], 100).unwrap();
         back.reverse();
         assert_eq!(back, page);

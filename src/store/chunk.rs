@@ -477,7 +477,15 @@ mod tests {
             noise.extend_from_slice(&state.to_le_bytes());
         }
         builder.event(1, false, &noise, &[]);
-        let values = encode(&builder.pack().unwrap(), Placing { run: run(), sequence: 0, last: Some(&[b' '; 2000]), mend: false });
+        let values = encode(
+            &builder.pack().unwrap(),
+            Placing {
+                run: run(),
+                sequence: 0,
+                last: Some(&[b' '; 2000]),
+                mend: false,
+            },
+        );
         assert!(values.len() > 4 && values.iter().all(|value| value.len() <= MAX_VALUE));
         let chunk = unpack(&values);
         let records: Vec<_> = chunk.records().collect();

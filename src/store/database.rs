@@ -44,7 +44,10 @@ impl Database {
     pub(super) fn open(path: &Path, shape: Shape) -> Result<Self> {
         for name in ["db", "conf"] {
             if !path.join(name).is_file() {
-                return Err(Error::damaged(path.display().to_string(), format!("the file {name} is missing")));
+                return Err(Error::damaged(
+                    path.display().to_string(),
+                    format!("the file {name} is missing"),
+                ));
             }
         }
         remove_leftovers(path)?;
@@ -75,7 +78,9 @@ impl Database {
 
     /// Makes everything inserted so far durable.
     pub(super) fn sync(&self) -> Result<()> {
-        self.db.flush().map_err(|error| Error::sled("writing", &self.path, &error))?;
+        self.db
+            .flush()
+            .map_err(|error| Error::sled("writing", &self.path, &error))?;
         self.sync_data()
     }
 
@@ -110,7 +115,12 @@ fn open_sled(path: &Path, shape: Shape) -> Result<sled::Db> {
                 std::thread::sleep(Duration::from_millis(1));
             }
             Ok(Err(error)) => return Err(Error::sled("opening", path, &error)),
-            Err(_) => return Err(Error::damaged(path.display().to_string(), "the database cannot be read at all")),
+            Err(_) => {
+                return Err(Error::damaged(
+                    path.display().to_string(),
+                    "the database cannot be read at all",
+                ));
+            }
         }
     }
 }

@@ -154,8 +154,9 @@ impl Inner {
         states
             .into_iter()
             .map(|state| {
-                let (destination, paused, learned) =
-                    state.record.with(|record| (to_destination(record), record.paused, record.learned.clone()));
+                let (destination, paused, learned) = state
+                    .record
+                    .with(|record| (to_destination(record), record.paused, record.learned.clone()));
                 let events = state.waiting_events.load(Ordering::Relaxed);
                 let backlog = Backlog {
                     events,
@@ -181,7 +182,9 @@ impl Inner {
                 // A view: where the catalog cannot be read, delivery says so.
                 let page = self.catalog.page(&prefix, &prefix, 1).ok()?;
                 let (key, value) = page.first()?;
-                super::catalog::decode::<Queued>(key, value).ok().map(|queued| queued.at)
+                super::catalog::decode::<Queued>(key, value)
+                    .ok()
+                    .map(|queued| queued.at)
             })
             .min()
     }
@@ -214,13 +217,23 @@ impl Inner {
     /// Counts what waits for a destination and what it was given, from the catalog.
     pub(super) fn recount(&self, state: &DestinationState) -> Result<()> {
         for line in Line::ALL {
-            let cursor = self.catalog.get::<Cursor>(&keys::cursor(state.number, line))?.unwrap_or_default();
+            let cursor = self
+                .catalog
+                .get::<Cursor>(&keys::cursor(state.number, line))?
+                .unwrap_or_default();
             state.add_delivered(cursor.delivered);
             self.catalog.each(&keys::line(state.number, line), |key, value| {
                 let queued: Queued = super::catalog::decode(key, value)?;
                 let current = keys::queued_commit(key) == Some(cursor.item);
-                let (done, done_bytes) = if current { (cursor.done, cursor.done_bytes) } else { (0, 0) };
-                state.add_waiting(queued.events.saturating_sub(done), queued.bytes.saturating_sub(done_bytes));
+                let (done, done_bytes) = if current {
+                    (cursor.done, cursor.done_bytes)
+                } else {
+                    (0, 0)
+                };
+                state.add_waiting(
+                    queued.events.saturating_sub(done),
+                    queued.bytes.saturating_sub(done_bytes),
+                );
                 Ok(true)
             })?;
         }

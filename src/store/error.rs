@@ -60,7 +60,9 @@ pub enum Error {
         what: String,
     },
     /// Written by a newer pintle.
-    #[error("the store has format {found}, this pintle reads up to {known}: start the newer pintle again, or restore a backup made before the upgrade")]
+    #[error(
+        "the store has format {found}, this pintle reads up to {known}: start the newer pintle again, or restore a backup made before the upgrade"
+    )]
     Newer {
         /// The version in the catalog.
         found: u32,
@@ -126,8 +128,10 @@ impl Error {
 }
 
 fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        || error.to_string().contains("StorageFull")
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    ) || error.to_string().contains("StorageFull")
         || error.to_string().contains("No space left")
 }
 

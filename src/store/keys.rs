@@ -81,7 +81,10 @@ pub(super) fn is_mended(key: &[u8]) -> bool {
 
 /// The segment of an extent's key.
 pub(super) fn extent_segment(key: &[u8]) -> Option<SegmentId> {
-    key.get(17..21)?.try_into().ok().map(|bytes| SegmentId(u32::from_be_bytes(bytes)))
+    key.get(17..21)?
+        .try_into()
+        .ok()
+        .map(|bytes| SegmentId(u32::from_be_bytes(bytes)))
 }
 
 pub(super) fn open_run(id: RunId) -> Vec<u8> {

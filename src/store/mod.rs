@@ -33,11 +33,13 @@ mod database;
 mod destinations;
 mod error;
 mod keys;
+mod letters;
 mod open;
 mod queue;
 mod readers;
 mod records;
 mod recover;
+mod replay;
 mod run;
 mod run_writer;
 mod runs;
@@ -58,10 +60,12 @@ use std::sync::mpsc::sync_channel;
 pub use destinations::{Backlog, StoredDestination};
 pub use error::{Error, Result};
 pub use keys::Line;
+pub use letters::{DeadLetter, LetterId, Mended};
 pub use open::Finding;
 pub use queue::{Leased, Position, Queue};
 pub use records::Attempt;
-pub use run::{Closing, NewRun, Origin, RunKind, RunRecord, RunState};
+pub use replay::{Filter, ReplayPlan};
+pub use run::{Closing, NewRun, Origin, ReplayOptions, RunKind, RunRecord, RunState};
 pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
 pub use space::Space;
@@ -141,7 +145,10 @@ impl Store {
 
     /// One of them.
     pub fn destination(&self, id: &DestinationId) -> Option<StoredDestination> {
-        self.inner.destinations().into_iter().find(|one| one.destination.id == *id)
+        self.inner
+            .destinations()
+            .into_iter()
+            .find(|one| one.destination.id == *id)
     }
 
     /// Keeps what delivery learned of a destination.
@@ -177,6 +184,50 @@ impl Store {
     /// The stored rows of a run, in order; the visitor stops the walk with `false`.
     pub fn each_event(&self, run: &RunRecord, visit: impl FnMut(StoredEvent<'_>) -> Result<bool>) -> Result<()> {
         self.inner.each_event(run, visit)
+    }
+
+    /// The dead letters of a run; the visitor stops the walk with `false`.
+    pub fn each_dead_letter(&self, run: &RunRecord, mut visit: impl FnMut(DeadLetter) -> Result<bool>) -> Result<()> {
+        self.inner.each_dead_letter(run, &mut visit)
+    }
+
+    /// The dead letters whose ids begin with a prefix: none, one, or the first two.
+    pub fn letters_with_prefix(&self, prefix: &str) -> Result<Vec<DeadLetter>> {
+        self.inner.letters_with_prefix(prefix)
+    }
+
+    /// Sends dead letters of one run again, the one with a mended event in its place. Gives how many were moved.
+    pub fn requeue(&self, run: RunId, rows: &[u64], mended: Option<Mended>, now: Timestamp) -> Result<u64> {
+        self.inner.requeue(run, rows, mended, now)
+    }
+
+    /// Drops dead letters of one run; gives how many there were.
+    pub fn drop_letters(&self, run: RunId, rows: &[u64], now: Timestamp) -> Result<u64> {
+        self.inner.drop_letters(run, rows, now)
+    }
+
+    /// Drops all dead letters of one run.
+    pub fn drop_all_letters(&self, run: RunId, now: Timestamp) -> Result<u64> {
+        self.inner.drop_all_letters(run, now)
+    }
+
+    /// What a replay of these runs would send. `runs` in the order of their acceptance.
+    pub fn plan_replay(&self, runs: &[RunRecord], filter: Filter<'_>) -> Result<ReplayPlan> {
+        self.inner.plan_replay(runs, filter)
+    }
+
+    /// Enqueues a replay of these runs; durable when it returns.
+    pub fn replay(&self, new: NewRun, runs: &[RunRecord], filter: Filter<'_>, now: Timestamp) -> Result<RunRecord> {
+        let new = NewRun {
+            destination: self.inner.resolve(&new.destination)?,
+            ..new
+        };
+        self.inner.replay(new, runs, filter, now)
+    }
+
+    /// Ends a replay: what it has not sent yet is not sent.
+    pub fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
+        self.inner.cancel_replay(run, now)
     }
 
     /// The last attempts at a run, oldest first.

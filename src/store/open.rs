@@ -22,8 +22,8 @@ use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
 use super::readers::Readers;
-use super::recover::{self, Adoption};
 use super::records::{self, DestinationRecord, HighWater, Registered, SealedAs, Totals};
+use super::recover::{self, Adoption};
 use super::segment::{self, Active, Reader, Seal, SegmentId};
 use super::state::{Inner, Parts};
 use super::writer::{self, Writer};
@@ -96,13 +96,14 @@ pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inne
         segments: registry,
         destinations,
         totals,
+        next_commit,
         lock,
     }));
     let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
     for state in states {
         inner.recount(&state)?;
     }
-    let writer = Writer::new(Arc::clone(&inner), active, next_commit);
+    let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
         .name("pintle-store".to_owned())
         .spawn(move || writer.run(&commands))
@@ -158,7 +159,11 @@ fn prepare_folder(folder: &Path) -> Result<std::fs::File> {
             let process = process.trim();
             return Err(Error::InUse {
                 path: folder.to_owned(),
-                process: if process.is_empty() { "(unknown)".to_owned() } else { process.to_owned() },
+                process: if process.is_empty() {
+                    "(unknown)".to_owned()
+                } else {
+                    process.to_owned()
+                },
             });
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("failed to lock", &path, &error)),
@@ -166,7 +171,8 @@ fn prepare_folder(folder: &Path) -> Result<std::fs::File> {
     let io = |error: std::io::Error| Error::io("failed to write", &path, &error);
     lock.set_len(0).map_err(io)?;
     lock.rewind().map_err(io)?;
-    lock.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io)?;
+    lock.write_all(format!("{}\n", std::process::id()).as_bytes())
+        .map_err(io)?;
     Ok(lock)
 }
 
@@ -198,7 +204,10 @@ impl Opening<'_> {
         })?;
         let registry = &mut self.registry;
         self.catalog.each(keys::SEGMENTS, |key, value| {
-            let number = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+            let number = key
+                .get(1..5)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map(u32::from_be_bytes);
             let id = SegmentId(number.ok_or_else(|| Error::damaged("catalog, segments", "a key is cut"))?);
             registry.insert(id, decode::<Registered>(key, value)?.sealed);
             Ok(true)
@@ -378,7 +387,10 @@ fn adopt_segment(
         }
         Err(error) => {
             findings.push(Finding {
-                what: format!("segment {id} cannot be read ({error}); it was set aside as {}", copy.display()),
+                what: format!(
+                    "segment {id} cannot be read ({error}); it was set aside as {}",
+                    copy.display()
+                ),
                 serious: true,
             });
             note_aside(&copy, &error.to_string())?;
@@ -386,8 +398,13 @@ fn adopt_segment(
             return Ok(None);
         }
     };
-    let high = adoption.catalog.get::<HighWater>(keys::HIGH_WATER)?.filter(|high| high.segment == id);
-    let expected = high.map_or(0, |high| high.values).max(seal.as_ref().map_or(0, |seal| seal.values));
+    let high = adoption
+        .catalog
+        .get::<HighWater>(keys::HIGH_WATER)?
+        .filter(|high| high.segment == id);
+    let expected = high
+        .map_or(0, |high| high.values)
+        .max(seal.as_ref().map_or(0, |seal| seal.values));
     if contents.seal.values < expected || !contents.damaged.is_empty() {
         let mut what = format!(
             "segment {id} holds {} of at least {expected} chunks that were durable; a copy as it was found is {}",
@@ -426,7 +443,9 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     for entry in std::fs::read_dir(from).map_err(|error| Error::io("failed to list", from, &error))? {
         let entry = entry.map_err(|error| Error::io("failed to list", from, &error))?;
         let target = to.join(entry.file_name());
-        let kind = entry.file_type().map_err(|error| Error::io("failed to read", from, &error))?;
+        let kind = entry
+            .file_type()
+            .map_err(|error| Error::io("failed to read", from, &error))?;
         if kind.is_dir() {
             copy_folder(&entry.path(), &target)?;
         } else {

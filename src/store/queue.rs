@@ -15,6 +15,7 @@ use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
 use super::records::{Attempt, Cursor, Letter, LetterState, Place, Queued, Step};
+use super::replay::salted;
 use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
 use crate::event::{self, DestinationId, RunId, Timestamp};
@@ -54,6 +55,8 @@ struct Read {
     /// The runs whose events are read: the run itself, or those of a replay.
     parts: Vec<RunId>,
     replay: bool,
+    /// New message ids follow from the old ones and this.
+    salt: Option<String>,
     part: Option<Part>,
     step: Step,
     /// Events of the item that were read.
@@ -90,7 +93,10 @@ pub struct Queue {
 impl Queue {
     pub(super) fn open(store: Arc<Inner>, id: &DestinationId, line: Line) -> Result<Self> {
         let destination = store.destination_state(id)?;
-        let cursor: Cursor = store.catalog.get(&keys::cursor(destination.number, line))?.unwrap_or_default();
+        let cursor: Cursor = store
+            .catalog
+            .get(&keys::cursor(destination.number, line))?
+            .unwrap_or_default();
         Ok(Self {
             store,
             destination,
@@ -106,6 +112,7 @@ impl Queue {
     /// Reads on: appends events to `buffer`, at most `max_events` and about `max_bytes` of them, at least one where any
     /// waits. An event's bytes lack `,"sentAt":"…"}` only.
     pub fn read(&mut self, max_events: usize, max_bytes: usize, buffer: &mut Vec<u8>) -> Result<Vec<Leased>> {
+        self.drop_cancelled()?;
         let mut leased = Vec::new();
         let begin = buffer.len();
         while leased.len() < max_events && (leased.is_empty() || buffer.len() - begin < max_bytes) {
@@ -138,13 +145,22 @@ impl Queue {
         let Some(last) = done.last().map(|one| (one.leased.position, one.next)) else {
             return Ok(());
         };
-        let reasons: BTreeMap<Position, &str> =
-            buried.iter().map(|(position, reason)| (*position, reason.as_str())).collect();
+        let reasons: BTreeMap<Position, &str> = buried
+            .iter()
+            .map(|(position, reason)| (*position, reason.as_str()))
+            .collect();
         self.settle(&done, &reasons, now, last)
     }
 
     /// Keeps an attempt with the runs whose events were in it.
-    pub fn note_attempt(&mut self, at: Timestamp, events: &[Leased], bytes: u64, answer: &str, took: u64) -> Result<()> {
+    pub fn note_attempt(
+        &mut self,
+        at: Timestamp,
+        events: &[Leased],
+        bytes: u64,
+        answer: &str,
+        took: u64,
+    ) -> Result<()> {
         let mut changes = Changes::new();
         for group in events.chunk_by(|a, b| a.run == b.run) {
             let (Some(first), Some(last)) = (group.first(), group.last()) else {
@@ -170,14 +186,41 @@ impl Queue {
         self.store.catalog.commit()
     }
 
+    /// The limit of the current item, in events a second: a replay may have one.
+    pub fn rate(&self) -> Result<Option<u64>> {
+        match &self.read {
+            Some(read) => Ok(self.store.run(read.queued.run)?.and_then(|run| run.rate)),
+            None => Ok(None),
+        }
+    }
+
+    /// A replay that was cancelled is not read on.
+    fn drop_cancelled(&mut self) -> Result<()> {
+        if let Some(read) = &self.read {
+            let key = keys::queued(self.destination.number, self.line, read.item);
+            if self.store.catalog.get_bytes(&key)?.is_none() {
+                self.from_item = read.item + 1;
+                self.read = None;
+            }
+        }
+        Ok(())
+    }
+
     /// The next slot of a run's attempts: the first free one, then the oldest.
     fn attempt_slot(&mut self, run: RunId) -> Result<u8> {
         let slot = match self.attempt {
             Some((known, slot)) if known == run => slot,
             _ => {
                 let kept = self.store.attempts_by_slot(run)?;
-                let oldest = kept.iter().min_by_key(|(_, attempt)| attempt.at).map_or(0, |(slot, _)| *slot);
-                if kept.len() < usize::from(ATTEMPTS) { kept.len() as u8 } else { oldest }
+                let oldest = kept
+                    .iter()
+                    .min_by_key(|(_, attempt)| attempt.at)
+                    .map_or(0, |(slot, _)| *slot);
+                if kept.len() < usize::from(ATTEMPTS) {
+                    kept.len() as u8
+                } else {
+                    oldest
+                }
             }
         };
         self.attempt = Some((run, (slot + 1) % ATTEMPTS));
@@ -197,9 +240,17 @@ impl Queue {
         let queued: Queued = super::catalog::decode(key, value)?;
         let parts = self.parts(queued.run)?;
         let current = item == self.cursor.item;
+        let replay = parts != [queued.run];
+        // What a replay copied has its new ids already.
+        let salt = if replay {
+            self.store.run(queued.run)?.and_then(|run| run.message_id_salt)
+        } else {
+            None
+        };
         self.read = Some(Read {
             item,
-            replay: parts != [queued.run],
+            replay,
+            salt,
             parts,
             queued,
             part: None,
@@ -243,6 +294,7 @@ impl Queue {
                 item,
                 queued,
                 replay,
+                salt,
                 number,
                 ..
             } = read
@@ -269,12 +321,23 @@ impl Queue {
                 let here = *step;
                 step.record += 1;
                 (rest, row_before) = records.position();
-                if let Record::Event { row, own_timestamp, stored } = record {
+                if let Record::Event {
+                    row,
+                    own_timestamp,
+                    stored,
+                } = record
+                {
                     *number += 1;
                     let start = buffer.len();
-                    finish(stored, own_timestamp, &part.timestamp, buffer);
+                    match salt {
+                        Some(salt) => finish(&salted(stored, salt)?, own_timestamp, &part.timestamp, buffer),
+                        None => finish(stored, own_timestamp, &part.timestamp, buffer),
+                    }
                     let one = Leased {
-                        position: Position { item: *item, step: here },
+                        position: Position {
+                            item: *item,
+                            step: here,
+                        },
                         run: queued.run,
                         row: if *replay { *number } else { row },
                         start,
@@ -417,7 +480,11 @@ fn apply_outcome(
     record.dead_events += buried;
     record.dead_letters += buried;
     record.pending = record.pending.saturating_sub(delivered + buried);
-    record.state = if record.pending == 0 { RunState::Delivered } else { RunState::Delivering };
+    record.state = if record.pending == 0 {
+        RunState::Delivered
+    } else {
+        RunState::Delivering
+    };
     record.delivered_at = (record.pending == 0).then_some(now);
     for (number, (row, reason)) in outcome.buried.iter().enumerate() {
         let earlier = store.letter(run, *row)?;
@@ -471,7 +538,8 @@ fn load_chunk(store: &Inner, step: Step, places: &[Place]) -> Result<Option<(Chu
         let mut records = chunk.records();
         for _ in 0..step.record {
             if let Some(record) = records.next() {
-                record.map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
+                record
+                    .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
             }
         }
         records.position()

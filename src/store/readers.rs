@@ -94,6 +94,7 @@ impl Readers {
 
     /// Closes a segment that is about to be removed.
     pub(super) fn close(&self, id: SegmentId) {
-        self.state.with(|state| state.sealed.retain(|(reader, _)| reader.id != id));
+        self.state
+            .with(|state| state.sealed.retain(|(reader, _)| reader.id != id));
     }
 }

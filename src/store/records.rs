@@ -177,7 +177,12 @@ impl Extent {
         for chunks in self.chunks.chunks(CHUNKS_PER_PIECE) {
             let low = chunks.first().copied().unwrap_or(0);
             let high = chunks.last().copied().unwrap_or(0);
-            let dead: Vec<u32> = self.dead.iter().copied().filter(|value| (low..=high).contains(value)).collect();
+            let dead: Vec<u32> = self
+                .dead
+                .iter()
+                .copied()
+                .filter(|value| (low..=high).contains(value))
+                .collect();
             let mut piece = Vec::new();
             for list in [chunks, dead.as_slice()] {
                 varint::put(&mut piece, list.len() as u64);
@@ -204,7 +209,12 @@ impl Extent {
         };
         list(&mut self.chunks)
             .and_then(|()| list(&mut self.dead))
-            .ok_or_else(|| Error::damaged(format!("catalog, chunks of a run ({} bytes)", key.len()), "the list is cut"))
+            .ok_or_else(|| {
+                Error::damaged(
+                    format!("catalog, chunks of a run ({} bytes)", key.len()),
+                    "the list is cut",
+                )
+            })
     }
 }
 

@@ -75,7 +75,9 @@ fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: 
     if value.header.last {
         match serde_json::from_slice::<Closed>(value.record) {
             Ok(closed) => contents.closed.push(closed),
-            Err(error) => contents.damaged.push(format!("{}: closing record: {error}", reader.place(number))),
+            Err(error) => contents
+                .damaged
+                .push(format!("{}: closing record: {error}", reader.place(number))),
         }
     }
     Ok(())
@@ -88,7 +90,9 @@ fn holds_dead_rows(reader: &Reader, number: u32, header: &Header) -> Result<bool
     let Some(chunk) = reader.chunk(number)? else {
         return Ok(false);
     };
-    Ok(chunk.records().any(|record| matches!(record, Ok(chunk::Record::Dead { .. }))))
+    Ok(chunk
+        .records()
+        .any(|record| matches!(record, Ok(chunk::Record::Dead { .. }))))
 }
 
 /// Puts runs that were found in segments into the catalog.

@@ -82,6 +82,17 @@ pub struct NewRun {
     pub received_at: Timestamp,
     /// The runs that a replay was made of.
     pub replay_of: Vec<RunId>,
+    /// What a replay does to its events.
+    pub replay: Option<ReplayOptions>,
+}
+
+/// How a replay sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// New message ids are derived from the old ones and this text; none: they stay.
+    pub message_id_salt: Option<String>,
+    /// Events a second; none: as fast as it goes.
+    pub rate: Option<u64>,
 }
 
 /// What is known of a run when its document has ended well.
@@ -165,4 +176,13 @@ pub struct RunRecord {
     /// The `timestamp` of its events.
     #[serde(default)]
     pub timestamp: Timestamp,
+    /// All dead letters up to then were dropped, or have expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letters_dropped_at: Option<Timestamp>,
+    /// A replay's events get new message ids, derived from the old ones and this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id_salt: Option<String>,
+    /// A replay's limit, in events a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
 }

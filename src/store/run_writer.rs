@@ -103,13 +103,14 @@ impl RunWriter {
             closed: Box::new(closed),
             reply,
         });
-        let result = sent.and_then(|()| {
-            answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error()))
-        });
+        let result = sent.and_then(|()| answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error())));
         self.store.forget_receiving(self.run.id);
         if let Err(error) = &result {
             // The run is listed with its reason; where even that cannot be written, the answer still says it.
-            drop(self.store.record_failed(&self.run, self.events + self.dead_rows, &error.to_string()));
+            drop(
+                self.store
+                    .record_failed(&self.run, self.events + self.dead_rows, &error.to_string()),
+            );
         }
         result
     }

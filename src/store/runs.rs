@@ -5,6 +5,7 @@ use super::catalog::decode;
 use super::chunk::Record;
 use super::error::{Error, Result};
 use super::keys;
+use super::letters::{self, Finder};
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued};
 use super::run::{RunRecord, RunState};
@@ -74,16 +75,20 @@ impl Inner {
 
     /// The run's chunks, in order.
     pub(super) fn places(&self, run: RunId) -> Result<Vec<Place>> {
-        Ok(self.extents(run)?.into_iter().flat_map(|(segment, extent)| {
-            extent.chunks.into_iter().map(move |value| Place { segment, value })
-        }).collect())
+        Ok(self
+            .extents(run)?
+            .into_iter()
+            .flat_map(|(segment, extent)| extent.chunks.into_iter().map(move |value| Place { segment, value }))
+            .collect())
     }
 
     /// The run's chunks that hold dead rows, in order.
     pub(super) fn dead_places(&self, run: RunId) -> Result<Vec<Place>> {
-        Ok(self.extents(run)?.into_iter().flat_map(|(segment, extent)| {
-            extent.dead.into_iter().map(move |value| Place { segment, value })
-        }).collect())
+        Ok(self
+            .extents(run)?
+            .into_iter()
+            .flat_map(|(segment, extent)| extent.dead.into_iter().map(move |value| Place { segment, value }))
+            .collect())
     }
 
     fn extents(&self, run: RunId) -> Result<Vec<(SegmentId, Extent)>> {
@@ -145,16 +150,21 @@ impl Inner {
             for place in self.places(source)? {
                 let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
                 for record in chunk.records() {
-                    let record = record
-                        .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
+                    let record = record.map_err(|what| {
+                        Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what)
+                    })?;
                     let more = match record {
-                        Record::Event { row, own_timestamp, stored } => {
+                        Record::Event {
+                            row,
+                            own_timestamp,
+                            stored,
+                        } => {
                             number += 1;
                             let row = if replay { number } else { row };
                             let letter = letters.of(row)?;
                             buffer.clear();
                             finish(stored, own_timestamp, &timestamp, &mut buffer);
-                            let state = match letter.as_ref().map(|letter| letter.state) {
+                            let state = match letters::effective(run, letter.as_ref(), false) {
                                 Some(state) => state.into(),
                                 None if number <= done => EventState::Delivered,
                                 None => EventState::Pending,
@@ -164,7 +174,10 @@ impl Inner {
                                 state,
                                 event: Some(&buffer),
                                 row_json: None,
-                                reason: letter.as_ref().filter(|_| state == EventState::Dead).map(|letter| letter.reason.as_str()),
+                                reason: letter
+                                    .as_ref()
+                                    .filter(|_| state == EventState::Dead)
+                                    .map(|letter| letter.reason.as_str()),
                                 dead_at: letter.as_ref().map(|letter| letter.at),
                                 times: letter.as_ref().map_or(0, |letter| letter.times),
                             })?
@@ -176,7 +189,8 @@ impl Inner {
                             let mended = self.mended(letter.as_ref(), &mut buffer, &timestamp)?;
                             visit(StoredEvent {
                                 row,
-                                state: letter.as_ref().map_or(EventState::Dead, |letter| letter.state.into()),
+                                state: letters::effective(run, letter.as_ref(), true)
+                                    .map_or(EventState::Dead, Into::into),
                                 event: mended.then_some(buffer.as_slice()),
                                 row_json: (!mended).then_some(json),
                                 reason: Some(letter.as_ref().map_or(reason, |letter| letter.reason.as_str())),
@@ -194,7 +208,12 @@ impl Inner {
         Ok(())
     }
 
-    fn replay_parts(&self, run: RunId) -> Result<Vec<RunId>> {
+    pub(super) fn is_replay(&self, run: RunId) -> Result<bool> {
+        let prefix = keys::references_of(run);
+        Ok(!self.catalog.page(&prefix, &prefix, 1)?.is_empty())
+    }
+
+    pub(super) fn replay_parts(&self, run: RunId) -> Result<Vec<RunId>> {
         let mut parts = Vec::new();
         self.catalog.each(&keys::references_of(run), |key, value| {
             parts.push(decode::<super::commit::Reference>(key, value)?.run);
@@ -204,13 +223,16 @@ impl Inner {
     }
 
     /// The mended event of a letter, into the buffer.
-    fn mended(&self, letter: Option<&Letter>, buffer: &mut Vec<u8>, timestamp: &str) -> Result<bool> {
+    pub(super) fn mended(&self, letter: Option<&Letter>, buffer: &mut Vec<u8>, timestamp: &str) -> Result<bool> {
         let Some(place) = letter.and_then(|letter| letter.mended) else {
             return Ok(false);
         };
         let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
         for record in chunk.records() {
-            if let Ok(Record::Event { own_timestamp, stored, .. }) = record {
+            if let Ok(Record::Event {
+                own_timestamp, stored, ..
+            }) = record
+            {
                 buffer.clear();
                 finish(stored, own_timestamp, timestamp, buffer);
                 return Ok(true);
@@ -226,17 +248,7 @@ impl Inner {
         };
         let record = self.run(run)?.ok_or_else(not_found)?;
         let letter = self.letter(run, row)?;
-        let mut buffer = Vec::new();
-        if self.mended(letter.as_ref(), &mut buffer, &record.timestamp.to_rfc3339())? {
-            return Ok(buffer);
-        }
-        let mut found = None;
-        self.each_event(&record, |event| {
-            if event.row == row {
-                found = event.event.map(<[u8]>::to_vec);
-            }
-            Ok(event.row < row)
-        })?;
+        let found = Finder::new(self, &record)?.event(row, letter.as_ref())?;
         found.ok_or_else(not_found)
     }
 }
@@ -284,7 +296,10 @@ impl<'a> Letters<'a> {
             let Some(from) = self.from.take() else {
                 return Ok(None);
             };
-            let page = self.store.catalog.page(&keys::letters_of(self.run), &from, Self::PAGE)?;
+            let page = self
+                .store
+                .catalog
+                .page(&keys::letters_of(self.run), &from, Self::PAGE)?;
             if page.len() == Self::PAGE
                 && let Some((last, _)) = page.last()
             {

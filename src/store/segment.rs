@@ -296,7 +296,8 @@ impl Seal {
 
 /// Writes a small JSON file whose last line is the CRC-32 of what precedes.
 pub(super) fn write_checked<T: Serialize>(path: &Path, content: &T) -> Result<()> {
-    let mut text = serde_json::to_vec(content).map_err(|error| Error::damaged(path.display().to_string(), error.to_string()))?;
+    let mut text =
+        serde_json::to_vec(content).map_err(|error| Error::damaged(path.display().to_string(), error.to_string()))?;
     text.push(b'\n');
     let crc = crc32fast::hash(&text);
     text.extend_from_slice(format!("{crc:08x}\n").as_bytes());
@@ -330,7 +331,9 @@ mod tests {
     fn noise(len: usize, state: &mut u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(len + 8);
         while out.len() < len {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             out.extend_from_slice(&state.to_le_bytes());
         }
         out.truncate(len);
@@ -350,7 +353,12 @@ mod tests {
             let len = if sequence == 300 { 2_000_000 } else { 21_000 };
             builder.event(u64::from(sequence) + 1, false, &noise(len, &mut state), &[]);
             let packed = builder.pack().unwrap();
-            let placing = Placing { run, sequence, last: None, mend: false };
+            let placing = Placing {
+                run,
+                sequence,
+                last: None,
+                mend: false,
+            };
             numbers.push(active.append(run, &encode(&packed, placing), &packed.filter).unwrap());
         }
         let seal = active.seal().unwrap();
@@ -359,7 +367,9 @@ mod tests {
         settle(&path).unwrap();
         let written = database::folder_bytes(&path) as f64 / seal.stored as f64;
         assert!(written < 1.35, "{written} bytes on the disk for a byte stored");
-        let blobs = std::fs::read_dir(path.join("blobs")).map(|entries| entries.count()).unwrap_or(0);
+        let blobs = std::fs::read_dir(path.join("blobs"))
+            .map(|entries| entries.count())
+            .unwrap_or(0);
         assert_eq!(blobs, 0, "sled wrote blob files, which it never syncs");
         assert_eq!(Seal::read(&path).unwrap().unwrap(), seal);
         let reader = Reader::open(folder.path(), SegmentId(1), Some(seal.values)).unwrap();

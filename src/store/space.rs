@@ -26,7 +26,8 @@ impl Inner {
 
     pub(super) fn free_bytes(&self) -> Result<u64> {
         let path = &self.settings.path;
-        let stat = rustix::fs::statvfs(path).map_err(|error| Error::io("failed to ask the free space of", path, &error.into()))?;
+        let stat = rustix::fs::statvfs(path)
+            .map_err(|error| Error::io("failed to ask the free space of", path, &error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) active_bytes: AtomicU64,
     pub(super) sealed_bytes: AtomicU64,
     pub(super) full_since: Guarded<Option<Timestamp>>,
+    /// The number of the next commit: the order of everything that waits.
+    next_commit: AtomicU64,
     receiving: Guarded<BTreeMap<RunId, RunRecord>>,
     stopped: Guarded<Option<Error>>,
     woken: Guarded<Vec<Woken>>,
@@ -57,6 +59,7 @@ pub(super) struct Parts {
     pub(super) segments: BTreeMap<SegmentId, Option<SealedAs>>,
     pub(super) destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
     pub(super) totals: Totals,
+    pub(super) next_commit: u64,
     pub(super) lock: std::fs::File,
 }
 
@@ -74,6 +77,7 @@ impl Inner {
             active_bytes: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(sealed),
             full_since: Guarded::new(None),
+            next_commit: AtomicU64::new(parts.next_commit),
             receiving: Guarded::new(BTreeMap::new()),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
@@ -87,6 +91,10 @@ impl Inner {
 
     pub(super) fn spool_folder(&self) -> PathBuf {
         self.settings.path.join("spool")
+    }
+
+    pub(super) fn next_commit(&self) -> u64 {
+        self.next_commit.fetch_add(1, Ordering::Relaxed)
     }
 
     // ---- the writer
@@ -208,6 +216,9 @@ impl Inner {
             replay_of: run.replay_of.iter().take(8).copied().collect(),
             bytes: 0,
             timestamp: run.received_at,
+            letters_dropped_at: None,
+            message_id_salt: run.replay.as_ref().and_then(|replay| replay.message_id_salt.clone()),
+            rate: run.replay.as_ref().and_then(|replay| replay.rate),
         }
     }
 
@@ -304,7 +315,11 @@ impl Inner {
     }
 
     pub(super) fn attempts(&self, run: RunId) -> Result<Vec<Attempt>> {
-        let mut attempts: Vec<Attempt> = self.attempts_by_slot(run)?.into_iter().map(|(_, attempt)| attempt).collect();
+        let mut attempts: Vec<Attempt> = self
+            .attempts_by_slot(run)?
+            .into_iter()
+            .map(|(_, attempt)| attempt)
+            .collect();
         attempts.sort_by_key(|attempt| attempt.at);
         Ok(attempts)
     }

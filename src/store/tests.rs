@@ -31,6 +31,7 @@ fn new_run(number: u64, to: &str) -> NewRun {
         delivery: Some([number as u8; 32]),
         received_at: Timestamp(1_700_000_000_000),
         replay_of: Vec::new(),
+        replay: None,
     }
 }
 
@@ -39,7 +40,9 @@ fn store_run(store: &Store, number: u64, to: &str, rows: u64) -> RunRecord {
     let mut writer = store.begin(new_run(number, to)).unwrap();
     for row in 1..=rows {
         if row % 7 == 0 {
-            writer.dead_row(row, "no id", format!("{{\"n\":{row}}}").as_bytes()).unwrap();
+            writer
+                .dead_row(row, "no id", format!("{{\"n\":{row}}}").as_bytes())
+                .unwrap();
         } else {
             let event = format!("{{\"n\":\"{number}/{row}\",\"messageId\":\"m{number}-{row}\"");
             writer.event(row, row % 5 == 0, event.as_bytes(), &["u"]).unwrap();
@@ -59,7 +62,9 @@ fn drain(store: &Store, to: &str, batch: usize) -> Vec<String> {
         for one in &leased {
             all.push(String::from_utf8(buffer[one.start..one.end].to_vec()).unwrap());
         }
-        queue.acknowledge(last.position, &[], Timestamp(1_700_000_001_000)).unwrap();
+        queue
+            .acknowledge(last.position, &[], Timestamp(1_700_000_001_000))
+            .unwrap();
     }
 }
 
@@ -67,7 +72,11 @@ fn expected(number: u64, rows: u64) -> Vec<String> {
     (1..=rows)
         .filter(|row| row % 7 != 0)
         .map(|row| {
-            let time = if row % 5 == 0 { "" } else { ",\"timestamp\":\"2023-11-14T22:13:20.500Z\"" };
+            let time = if row % 5 == 0 {
+                ""
+            } else {
+                ",\"timestamp\":\"2023-11-14T22:13:20.500Z\""
+            };
             format!("{{\"n\":\"{number}/{row}\",\"messageId\":\"m{number}-{row}\"{time}")
         })
         .collect()
@@ -97,14 +106,21 @@ fn committed_runs_come_back_in_order_and_are_counted() {
         assert_eq!(record.rows, record.events + record.dead_rows);
         all.extend(expected(number, rows));
     }
-    assert_eq!(store.destination(&DestinationId("one".into())).unwrap().backlog.events, all.len() as u64);
+    assert_eq!(
+        store.destination(&DestinationId("one".into())).unwrap().backlog.events,
+        all.len() as u64
+    );
     // A first reader takes some and goes on after a restart.
     let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
     let mut buffer = Vec::new();
     let leased = queue.read(25, 1 << 20, &mut buffer).unwrap();
     assert_eq!(leased.len(), 25);
     queue
-        .acknowledge(leased[20].position, &[(leased[3].position, "bad one".to_owned())], Timestamp(5))
+        .acknowledge(
+            leased[20].position,
+            &[(leased[3].position, "bad one".to_owned())],
+            Timestamp(5),
+        )
         .unwrap();
     drop(queue);
     store.close().unwrap();
@@ -133,7 +149,10 @@ fn committed_runs_come_back_in_order_and_are_counted() {
     assert_eq!(states[3], (4, EventState::Dead, Some("bad one".to_owned())));
     assert_eq!(states[6], (7, EventState::Dead, Some("no id".to_owned())));
     assert_eq!(states[0], (1, EventState::Delivered, None));
-    assert_eq!(store.destination(&DestinationId("one".into())).unwrap().backlog, Backlog::default());
+    assert_eq!(
+        store.destination(&DestinationId("one".into())).unwrap().backlog,
+        Backlog::default()
+    );
     assert_eq!(store.delivery(&[2; 32]).unwrap().unwrap().id, runs[3].id);
 }
 
@@ -149,7 +168,14 @@ fn a_stop_that_was_none_loses_nothing_that_was_answered() {
     }
     let mut unfinished = store.begin(new_run(99, "one")).unwrap();
     for row in 1..=20_000 {
-        unfinished.event(row, false, format!("{{\"x\":{row},\"messageId\":\"x{row}\"").as_bytes(), &[]).unwrap();
+        unfinished
+            .event(
+                row,
+                false,
+                format!("{{\"x\":{row},\"messageId\":\"x{row}\"").as_bytes(),
+                &[],
+            )
+            .unwrap();
     }
     // What a kill at this moment leaves.
     let after = folder.path().join("after");
@@ -177,7 +203,12 @@ fn a_lost_catalog_is_made_again_from_the_segments() {
     }
     std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
     let (store, findings) = Store::open(&settings(&path), Timestamp(2)).unwrap();
-    assert!(findings.iter().any(|finding| finding.what.contains("the catalog was lost")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.what.contains("the catalog was lost")),
+        "{findings:?}"
+    );
     assert_eq!(drain(&store, "one", 1_000), all);
 }
 
@@ -185,7 +216,10 @@ fn a_lost_catalog_is_made_again_from_the_segments() {
 fn a_store_in_use_names_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (_store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
-    let error = Store::open(&settings(folder.path()), Timestamp(1)).err().unwrap().to_string();
+    let error = Store::open(&settings(folder.path()), Timestamp(1))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains(&std::process::id().to_string()), "{error}");
 }
 
@@ -194,7 +228,9 @@ fn many_segments_and_runs_that_cross_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
-    let mut writers: Vec<_> = (1..=3).map(|number| store.begin(new_run(number, "one")).unwrap()).collect();
+    let mut writers: Vec<_> = (1..=3)
+        .map(|number| store.begin(new_run(number, "one")).unwrap())
+        .collect();
     let mut state = 1_u64;
     let mut sent: Vec<Vec<String>> = vec![Vec::new(); 3];
     for row in 1..=16_000_u64 {

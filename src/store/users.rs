@@ -35,7 +35,9 @@ impl IdFilter {
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.hashes.sort_unstable();
         self.hashes.dedup();
-        let bits = (self.hashes.len() * BITS_PER_ID).next_multiple_of(8).min(usize::from(u16::MAX) * 8);
+        let bits = (self.hashes.len() * BITS_PER_ID)
+            .next_multiple_of(8)
+            .min(usize::from(u16::MAX) * 8);
         let mut filter = vec![0_u8; bits / 8];
         for &hash in &self.hashes {
             for bit in probes(hash, bits) {

@@ -88,11 +88,10 @@ pub(super) struct Writer {
     waiting: Vec<Waiting>,
     last_write: Instant,
     last_tick: Instant,
-    next_commit: u64,
 }
 
 impl Writer {
-    pub(super) fn new(store: Arc<Inner>, active: Active, next_commit: u64) -> Self {
+    pub(super) fn new(store: Arc<Inner>, active: Active) -> Self {
         Self {
             store,
             active,
@@ -100,7 +99,6 @@ impl Writer {
             waiting: Vec::new(),
             last_write: Instant::now(),
             last_tick: Instant::now(),
-            next_commit,
         }
     }
 
@@ -170,11 +168,10 @@ impl Writer {
                     return answer(&reply, Err(error));
                 }
                 let run = closed.run.id;
-                closed.commit = self.next_commit;
+                closed.commit = self.store.next_commit();
                 closed.chunks = self.open.get(&run).map_or(0, |open| open.chunks) + 1;
-                self.next_commit += 1;
-                let record = serde_json::to_vec(&closed)
-                    .map_err(|error| Error::damaged("closing record", error.to_string()))?;
+                let record =
+                    serde_json::to_vec(&closed).map_err(|error| Error::damaged("closing record", error.to_string()))?;
                 match self.append(run, &packed, Some(&record), false) {
                     Ok(_) => {
                         let open = self.open.remove(&run).unwrap_or_default();
@@ -212,14 +209,20 @@ impl Writer {
             self.finish_group();
             self.rotate()?;
         }
-        let sequence = if mend { 0 } else { self.open.get(&run).map_or(0, |open| open.chunks) };
+        let sequence = if mend {
+            0
+        } else {
+            self.open.get(&run).map_or(0, |open| open.chunks)
+        };
         let placing = Placing {
             run,
             sequence,
             last,
             mend,
         };
-        let value = self.active.append(run, &chunk::encode(packed, placing), &packed.filter)?;
+        let value = self
+            .active
+            .append(run, &chunk::encode(packed, placing), &packed.filter)?;
         let place = Place {
             segment: self.active.id,
             value,
@@ -289,7 +292,13 @@ impl Writer {
         changes.next_group();
         changes.put(keys::segment(old), &Registered { sealed: Some(sealed) })?;
         changes.put(keys::segment(next), &Registered { sealed: None })?;
-        changes.put(keys::HIGH_WATER.to_vec(), &HighWater { segment: next, values: 0 })?;
+        changes.put(
+            keys::HIGH_WATER.to_vec(),
+            &HighWater {
+                segment: next,
+                values: 0,
+            },
+        )?;
         self.store.catalog.apply(changes)?;
         self.store.catalog.commit()?;
         let folder = self.active.folder();

@@ -1,0 +1,246 @@
+//! Sending stored events again. Where nothing is filtered and all of the runs chosen were delivered wholly, the replay only
+//! refers to them (no second copy on the disk); else the events that were chosen are copied into its own chunks. Its rows
+//! are numbered anew. New message ids follow from the old ones, so the same replay gives the same ids.
+
+use std::sync::Arc;
+
+use super::catalog::Changes;
+use super::commit::Reference;
+use super::error::{Error, Result};
+use super::keys::{self, Line};
+use super::records::Queued;
+use super::run::{Closing, NewRun, RunRecord, RunState};
+use super::run_writer::RunWriter;
+use super::runs::{EventState, StoredEvent};
+use super::state::Inner;
+use crate::event::{self, RunId, Timestamp};
+
+/// What a replay would send.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayPlan {
+    /// The runs, in the order of their acceptance.
+    pub runs: Vec<RunId>,
+    /// Events.
+    pub events: u64,
+    /// Bytes of them, about.
+    pub bytes: u64,
+    /// Acceptance of the first run.
+    pub first_at: Option<Timestamp>,
+    /// Acceptance of the last run.
+    pub last_at: Option<Timestamp>,
+    /// Events that wait anyway: left out.
+    pub pending: u64,
+    /// Dead letters: left out, they are requeued instead.
+    pub dead: u64,
+    /// All of it is sent by reference.
+    pub by_reference: bool,
+}
+
+/// Chooses events; none: all.
+pub type Filter<'a> = Option<&'a mut dyn FnMut(&RunRecord, &StoredEvent<'_>) -> bool>;
+
+impl Inner {
+    /// Counts what a replay of these runs would send. `runs` in the order of acceptance.
+    pub(super) fn plan_replay(&self, runs: &[RunRecord], mut filter: Filter<'_>) -> Result<ReplayPlan> {
+        let whole = filter.is_none() && runs.iter().all(is_whole);
+        let mut plan = ReplayPlan {
+            by_reference: whole,
+            ..ReplayPlan::default()
+        };
+        for run in runs {
+            let (mut events, mut bytes) = (0, 0);
+            if whole {
+                events = run.events;
+                bytes = run.bytes;
+            } else if filter.is_none() && run.dead_events == 0 && run.pending == run.events {
+                plan.pending += run.pending;
+            } else {
+                self.each_event(run, |event| {
+                    let Some(json) = event.event else {
+                        return Ok(true);
+                    };
+                    if filter.as_mut().is_some_and(|filter| !filter(run, &event)) {
+                        return Ok(true);
+                    }
+                    match event.state {
+                        EventState::Delivered => {
+                            events += 1;
+                            bytes += json.len() as u64 + 1;
+                        }
+                        EventState::Pending => plan.pending += 1,
+                        EventState::Dead => plan.dead += 1,
+                        EventState::Dropped => {}
+                    }
+                    Ok(true)
+                })?;
+            }
+            if events > 0 {
+                plan.runs.push(run.id);
+                plan.events += events;
+                plan.bytes += bytes;
+                plan.first_at.get_or_insert(run.received_at);
+                plan.last_at = Some(run.received_at);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Enqueues a replay: durable when it returns.
+    pub(super) fn replay(
+        self: &Arc<Self>,
+        new: NewRun,
+        runs: &[RunRecord],
+        mut filter: Filter<'_>,
+        now: Timestamp,
+    ) -> Result<RunRecord> {
+        self.check_room()?;
+        let whole = filter.is_none() && runs.iter().all(is_whole);
+        let salt = new.replay.as_ref().and_then(|replay| replay.message_id_salt.clone());
+        self.note_begun(&new);
+        let mut writer = RunWriter::new(Arc::clone(self), new)?;
+        let mut row = 0;
+        for run in runs {
+            if whole {
+                if run.events > 0 {
+                    let reference = Reference {
+                        run: run.id,
+                        events: run.events,
+                    };
+                    writer.refer(reference, run.bytes);
+                }
+                continue;
+            }
+            self.each_event(run, |event| {
+                let (Some(json), EventState::Delivered) = (event.event, event.state) else {
+                    return Ok(true);
+                };
+                if filter.as_mut().is_some_and(|filter| !filter(run, &event)) {
+                    return Ok(true);
+                }
+                row += 1;
+                let stored = with_time_first(json)?;
+                match &salt {
+                    Some(salt) => writer.event(row, true, &salted(&stored, salt)?, &[])?,
+                    None => writer.event(row, true, &stored, &[])?,
+                }
+                Ok(true)
+            })?;
+        }
+        writer.commit(Closing::plain(now, now))
+    }
+
+    /// Ends a replay: what it has not sent yet is not sent.
+    pub(super) fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
+        let destination = self.run(run)?.ok_or_else(|| not_here(run))?.destination;
+        let state = self.destination_state(&destination)?;
+        let (record, bytes) = self.change.with(|_| {
+            let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
+            if record.kind != super::RunKind::Replay {
+                return Err(Error::Refused {
+                    what: format!("run {run} is no replay: only replays can be cancelled"),
+                });
+            }
+            if record.pending == 0 {
+                return Err(Error::Refused {
+                    what: format!("replay {run} is done: nothing of it waits"),
+                });
+            }
+            let mut changes = Changes::new();
+            changes.next_group();
+            let mut bytes = 0;
+            self.catalog
+                .each(&keys::line(state.number, Line::Replay), |key, value| {
+                    let queued: Queued = super::catalog::decode(key, value)?;
+                    if queued.run == run {
+                        bytes = queued.bytes;
+                        changes.remove(key.to_vec());
+                    }
+                    Ok(true)
+                })?;
+            let cancelled = record.pending;
+            record.events -= cancelled.min(record.events);
+            record.rows -= cancelled.min(record.rows);
+            record.pending = 0;
+            record.state = RunState::Failed;
+            record.error = Some(format!("cancelled at {now}: {cancelled} events were not sent"));
+            changes.put(keys::run(run), &record)?;
+            self.catalog.apply(changes)?;
+            self.catalog.commit()?;
+            Ok(((record, cancelled), bytes))
+        })?;
+        let (record, cancelled) = record;
+        state.take_waiting(cancelled, bytes);
+        Ok(record)
+    }
+}
+
+/// Everything of the run arrived, and nothing of it ever was a dead event.
+fn is_whole(run: &RunRecord) -> bool {
+    run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+}
+
+fn not_here(run: RunId) -> Error {
+    Error::NotFound {
+        what: format!("replay {run} is not listed here"),
+    }
+}
+
+/// An event that was finished with its run's time, with `messageId` last again.
+fn with_time_first(json: &[u8]) -> Result<Vec<u8>> {
+    const TIME: &[u8] = b",\"timestamp\":\"";
+    if json.last() == Some(&b'"')
+        && let Some(at) = memchr::memmem::rfind(json, TIME)
+        && event::stored_message_id(json.get(..at).unwrap_or(&[])).is_some()
+        && let (Some(head), Some(time)) = (json.get(..at), json.get(at..))
+        && let Some(id_at) = memchr::memmem::rfind(head, b",\"messageId\":\"")
+        && let (Some(body), Some(id)) = (head.get(..id_at), head.get(id_at..))
+    {
+        return Ok([body, time, id].concat());
+    }
+    if event::stored_message_id(json).is_some() {
+        return Ok(json.to_vec());
+    }
+    Err(Error::damaged("stored event", "it has no messageId at its end"))
+}
+
+/// The event under a message id that follows from its own and a text.
+pub(super) fn salted(stored: &[u8], salt: &str) -> Result<Vec<u8>> {
+    let (at, id) = event::stored_message_id(stored)
+        .ok_or_else(|| Error::damaged("stored event", "it has no messageId at its end"))?;
+    let mut out = Vec::with_capacity(stored.len() + 8);
+    out.extend_from_slice(stored.get(..at).unwrap_or(&[]));
+    out.extend_from_slice(derived_id(id, salt).as_bytes());
+    out.push(b'"');
+    Ok(out)
+}
+
+/// A UUID of version 5 over the old id and the text, in the namespace of message ids.
+fn derived_id(id: &[u8], salt: &str) -> String {
+    use sha1::Digest;
+    let mut hash = sha1::Sha1::new();
+    hash.update(event::message_namespace());
+    hash.update(id);
+    hash.update([0x1f]);
+    hash.update(salt.as_bytes());
+    event::uuid_v5(&hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_was_appended_goes_before_the_id() {
+        let json = br#"{"a":{"x":",\"timestamp\":\""},"messageId":"m","timestamp":"t""#;
+        assert_eq!(
+            String::from_utf8(with_time_first(json).unwrap()).unwrap(),
+            r#"{"a":{"x":",\"timestamp\":\""},"timestamp":"t","messageId":"m""#
+        );
+        let own = br#"{"timestamp":"t","messageId":"m""#;
+        assert_eq!(with_time_first(own).unwrap(), own);
+        let salted_once = salted(own, "s").unwrap();
+        assert_eq!(salted_once, salted(own, "s").unwrap());
+        assert_ne!(salted_once, salted(own, "t").unwrap());
+        assert!(event::stored_message_id(&salted_once).is_some());
+    }
+}
