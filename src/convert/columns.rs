@@ -127,7 +127,10 @@ impl Plan {
     pub(super) fn new(fields: &str, settings: &Events, context: &RunContext, limits: &Limits) -> Result<Self, NoPlan> {
         let columns = columns(fields, &settings.tags, limits)?;
         let roles = roles(&columns, context.action);
-        if !roles.keys().any(|role| matches!(role, Role::UserId | Role::AnonymousId | Role::Email)) {
+        if !roles
+            .keys()
+            .any(|role| matches!(role, Role::UserId | Role::AnonymousId | Role::Email))
+        {
             return Err(NoPlan::Identity);
         }
         if context.action == Action::Group && !roles.contains_key(&Role::GroupId) {
@@ -167,14 +170,18 @@ fn columns(fields: &str, configured: &BTreeMap<String, String>, limits: &Limits)
     let mut columns: Vec<Column> = Vec::new();
     let mut seen = HashSet::new();
     for group in GROUPS {
-        let Some(group_fields) = groups.get(group) else { continue };
+        let Some(group_fields) = groups.get(group) else {
+            continue;
+        };
         let group_fields: Option<Vec<&RawValue>> =
             serde_json::from_str(group_fields.get()).map_err(|_| NoPlan::Shape)?;
         for field in group_fields.unwrap_or_default() {
             let field: Option<Object<'_>> = serde_json::from_str(field.get()).map_err(|_| NoPlan::Shape)?;
             let Some(field) = field else { continue };
             // What has no name can have no cells.
-            let Some(name) = field.get("name").and_then(|name| string(name)) else { continue };
+            let Some(name) = field.get("name").and_then(|name| string(name)) else {
+                continue;
+            };
             if name.len() > limits.max_name_bytes {
                 return Err(NoPlan::Name(limits.max_name_bytes));
             }
@@ -229,12 +236,7 @@ fn roles(columns: &[Column], action: Action) -> BTreeMap<Role, Slot> {
     roles
 }
 
-fn traits(
-    columns: &[Column],
-    roles: &BTreeMap<Role, Slot>,
-    settings: &Events,
-    context: &RunContext,
-) -> Vec<Trait> {
+fn traits(columns: &[Column], roles: &BTreeMap<Role, Slot>, settings: &Events, context: &RunContext) -> Vec<Trait> {
     const EMAIL: &str = "email";
     let hidden: HashSet<&str> = context.hidden_fields.iter().map(String::as_str).collect();
     let winners: HashSet<Slot> = roles.values().copied().collect();
@@ -294,16 +296,28 @@ fn traits(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::context;
+    use super::super::tests::support::context;
     use super::*;
 
     fn plan(fields: &str, settings: &Events, action: Action) -> Result<Plan, NoPlan> {
-        let context = RunContext { hidden_fields: vec!["h.hidden".to_owned()], event_name: Some(" ".to_owned()), ..context(action) };
+        let context = RunContext {
+            hidden_fields: vec!["h.hidden".to_owned()],
+            event_name: Some(" ".to_owned()),
+            ..context(action)
+        };
         Plan::new(fields, settings, &context, &Limits::default())
     }
 
     fn names(plan: &Plan) -> Vec<(&str, String)> {
-        plan.traits.iter().map(|t| (plan.name(t.slot), String::from_utf8(t.key[2..t.key.len() - 2].to_vec()).unwrap())).collect()
+        plan.traits
+            .iter()
+            .map(|t| {
+                (
+                    plan.name(t.slot),
+                    String::from_utf8(t.key[2..t.key.len() - 2].to_vec()).unwrap(),
+                )
+            })
+            .collect()
     }
 
     fn events(change: impl FnOnce(&mut Events)) -> Events {
@@ -313,7 +327,10 @@ mod tests {
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     const FIELDS: &str = r#"{"measures":[{"name":"o.count"},{"name":"u.id2","tags":["user_id"]}],
@@ -325,9 +342,20 @@ mod tests {
     fn the_first_column_with_a_tag_wins_and_the_rest_are_traits() {
         let plan = plan(FIELDS, &Events::default(), Action::Identify).unwrap();
         assert_eq!(plan.user_id.map(|slot| plan.name(slot)), Some("u.id"));
-        let expected = [("h.hidden", "email"), ("u.name", "u.name"), ("o.count", "o.count"), ("u.id2", "u.id2"), ("name", "name"), ("p.x", "p.x")];
+        let expected = [
+            ("h.hidden", "email"),
+            ("u.name", "u.name"),
+            ("o.count", "o.count"),
+            ("u.id2", "u.id2"),
+            ("name", "name"),
+            ("p.x", "p.x"),
+        ];
         assert_eq!(names(&plan), expected.map(|(column, name)| (column, name.to_owned())));
-        assert!(plan.traits.iter().all(|t| t.optional == (plan.name(t.slot) == "p.x") && t.email == (plan.name(t.slot) == "h.hidden")));
+        assert!(
+            plan.traits
+                .iter()
+                .all(|t| t.optional == (plan.name(t.slot) == "p.x") && t.email == (plan.name(t.slot) == "h.hidden"))
+        );
     }
 
     #[test]
@@ -345,14 +373,35 @@ mod tests {
         let short = events(|events| events.column_names = ColumnNames::Column);
         let fields = r#"{"dimensions":[{"name":"u.id","tags":["user_id"]},{"name":"a.email"},{"name":"b.mail","tags":["email"]},{"name":"a.n"},{"name":"b.n"},{"name":"a.x"},{"name":"x"},{"name":"a.y"},{"name":"email"}]}"#;
         let made = plan(fields, &short, Action::Identify).unwrap();
-        let expected = [("a.email", "a.email"), ("b.mail", "email"), ("a.n", "a.n"), ("b.n", "b.n"), ("a.x", "a.x"), ("x", "x"), ("a.y", "y")];
+        let expected = [
+            ("a.email", "a.email"),
+            ("b.mail", "email"),
+            ("a.n", "a.n"),
+            ("b.n", "b.n"),
+            ("a.x", "a.x"),
+            ("x", "x"),
+            ("a.y", "y"),
+        ];
         assert_eq!(names(&made), expected.map(|(column, name)| (column, name.to_owned())));
-        let renamed = events(|events| events.rename = map(&[("a.n", "N\"1"), ("a.x", "x"), ("a.y", "b.n"), ("a.email", "email")]));
+        let renamed = events(|events| {
+            events.rename = map(&[("a.n", "N\"1"), ("a.x", "x"), ("a.y", "b.n"), ("a.email", "email")])
+        });
         let made = plan(fields, &renamed, Action::Identify).unwrap();
-        let expected = [("a.email", "a.email"), ("b.mail", "email"), ("a.n", "N\\\"1"), ("b.n", "b.n"), ("a.x", "a.x"), ("x", "x"), ("a.y", "a.y")];
+        let expected = [
+            ("a.email", "a.email"),
+            ("b.mail", "email"),
+            ("a.n", "N\\\"1"),
+            ("b.n", "b.n"),
+            ("a.x", "a.x"),
+            ("x", "x"),
+            ("a.y", "a.y"),
+        ];
         assert_eq!(names(&made), expected.map(|(column, name)| (column, name.to_owned())));
         let untagged = r#"{"dimensions":[{"name":"u.id","tags":["user_id"]},{"name":"email"}]}"#;
-        assert_eq!(names(&plan(untagged, &short, Action::Identify).unwrap()), [("email", "email".to_owned())]);
+        assert_eq!(
+            names(&plan(untagged, &short, Action::Identify).unwrap()),
+            [("email", "email".to_owned())]
+        );
     }
 
     #[test]
@@ -362,16 +411,42 @@ mod tests {
             ("[]", Action::Identify, NoPlan::Shape),
             ("null", Action::Identify, NoPlan::Shape),
             (r#"{"dimensions":{}}"#, Action::Identify, NoPlan::Shape),
-            (r#"{"dimensions":[null,{"label":"x"},{"name":7,"tags":["user_id"]}]}"#, Action::Identify, NoPlan::Identity),
+            (
+                r#"{"dimensions":[null,{"label":"x"},{"name":7,"tags":["user_id"]}]}"#,
+                Action::Identify,
+                NoPlan::Identity,
+            ),
             ("{}", Action::Identify, NoPlan::Identity),
-            (r#"{"dimensions":[{"name":"a","tags":["User_id"," email","rudder_group_id"]}]}"#, Action::Group, NoPlan::Identity),
-            (r#"{"dimensions":[{"name":"a","tags":["user_id"]}]}"#, Action::Group, NoPlan::Group),
-            (r#"{"dimensions":[{"name":"a","tags":["user_id"]}]}"#, Action::Track, NoPlan::EventName),
+            (
+                r#"{"dimensions":[{"name":"a","tags":["User_id"," email","rudder_group_id"]}]}"#,
+                Action::Group,
+                NoPlan::Identity,
+            ),
+            (
+                r#"{"dimensions":[{"name":"a","tags":["user_id"]}]}"#,
+                Action::Group,
+                NoPlan::Group,
+            ),
+            (
+                r#"{"dimensions":[{"name":"a","tags":["user_id"]}]}"#,
+                Action::Track,
+                NoPlan::EventName,
+            ),
         ] {
             assert_eq!(plan(fields, &default, action).unwrap_err(), expected, "{fields}");
         }
-        let many: Vec<_> = (0..4097).map(|column| format!(r#"{{"name":"c.{column}","tags":["user_id"]}}"#)).collect();
-        assert_eq!(plan(&format!(r#"{{"dimensions":[{}]}}"#, many.join(",")), &default, Action::Identify).unwrap_err(), NoPlan::Columns(4096));
+        let many: Vec<_> = (0..4097)
+            .map(|column| format!(r#"{{"name":"c.{column}","tags":["user_id"]}}"#))
+            .collect();
+        assert_eq!(
+            plan(
+                &format!(r#"{{"dimensions":[{}]}}"#, many.join(",")),
+                &default,
+                Action::Identify
+            )
+            .unwrap_err(),
+            NoPlan::Columns(4096)
+        );
         let long = format!(r#"{{"dimensions":[{{"name":"{}"}}]}}"#, "n".repeat(4097));
         assert_eq!(plan(&long, &default, Action::Identify).unwrap_err(), NoPlan::Name(4096));
     }

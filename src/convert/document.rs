@@ -213,11 +213,18 @@ impl Document {
             }
             _ => {
                 let cut = refusal(RefusedKind::Truncated, "the result is cut off");
-                return Err(cut.hint("nothing of it was kept, send it again").after(self.rows).into());
+                return Err(cut
+                    .hint("nothing of it was kept, send it again")
+                    .after(self.rows)
+                    .into());
             }
         }
         if !self.has_data {
-            let names = if self.names.is_empty() { "none".to_owned() } else { self.names.join(", ") };
+            let names = if self.names.is_empty() {
+                "none".to_owned()
+            } else {
+                self.names.join(", ")
+            };
             let what = format!("the body is no result of Looker's: it has no `data`, its keys are {names}");
             return Err(Self::plainly(refusal(RefusedKind::NotAResult, &what)).into());
         }
@@ -328,14 +335,21 @@ impl Document {
                 }
                 let beginning = rest.get(..SHOWN_BYTES).unwrap_or(rest);
                 let shown = text::shown(&String::from_utf8_lossy(beginning), SHOWN_CHARACTERS);
-                let what = format!("the body is no result of Looker's, which is a JSON object; it begins with: {shown}");
-                Err(Self::plainly(Refusal::new(RefusedKind::NotAResult, self.window.offset(), what)))
+                let what =
+                    format!("the body is no result of Looker's, which is a JSON object; it begins with: {shown}");
+                Err(Self::plainly(Refusal::new(
+                    RefusedKind::NotAResult,
+                    self.window.offset(),
+                    what,
+                )))
             }
         }
     }
 
     fn between(&mut self) -> Result<Step, Refused> {
-        let Some(byte) = self.next_byte() else { return Ok(Step::More) };
+        let Some(byte) = self.next_byte() else {
+            return Ok(Step::More);
+        };
         match (self.state, byte) {
             (State::AfterMember, b',') => Ok(self.to(State::Member)),
             (State::AfterMember, b'}') => Ok(self.to(State::Closed)),
@@ -354,9 +368,22 @@ impl Document {
 
     /// What waits, but no more of it than shows whether a row or member exceeds its limit.
     fn limited(&self) -> &[u8] {
-        let most = usize::try_from(self.limits.max_row_bytes).unwrap_or(usize::MAX).saturating_add(1);
+        let most = usize::try_from(self.limits.max_row_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
         let rest = self.window.rest();
         rest.get(..most).unwrap_or(rest)
+    }
+
+    /// Refuses what is longer than a row or member may be.
+    fn check_length(&self, length: usize, what: impl std::fmt::Display) -> Result<(), Refused> {
+        let most = self.limits.max_row_bytes;
+        if length as u64 <= most {
+            return Ok(());
+        }
+        let what = format!("{what} has more than {most} bytes");
+        let too_large = Refusal::new(RefusedKind::TooLarge, self.window.offset(), what);
+        Err(too_large.hint("looker.max_row_bytes is the limit").after(self.rows))
     }
 
     /// What to do where a scan of [`Document::limited`] stopped: wait, or refuse.
@@ -365,15 +392,10 @@ impl Document {
         match stop {
             Stop::More => {
                 let seen = self.limited().len();
-                if seen as u64 > most {
-                    let too_large = Refusal::new(
-                        RefusedKind::TooLarge,
-                        self.window.offset(),
-                        format!("{what} has more than {most} bytes"),
-                    );
-                    return Err(too_large.hint("looker.max_row_bytes is the limit").after(self.rows));
-                }
-                self.wanted = seen.saturating_mul(2).min(usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1));
+                self.check_length(seen, what)?;
+                self.wanted = seen
+                    .saturating_mul(2)
+                    .min(usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1));
                 Ok(Step::More)
             }
             Stop::Bad { at, fault } => {
@@ -428,6 +450,7 @@ impl Document {
             Ok(value) => value.end,
             Err(stop) => return self.stopped(stop, "a member of the result"),
         };
+        self.check_length(end, "a member of the result")?;
         let at = self.window.offset() + start as u64;
         let json = self.utf8(start, end)?;
         match name.as_str() {
@@ -463,17 +486,23 @@ impl Document {
     }
 
     fn row<R: Rows>(&mut self, rows: &mut R) -> Result<Step, Stopped<R::Error>> {
-        let Some(first) = self.next_byte() else { return Ok(Step::More) };
+        let Some(first) = self.next_byte() else {
+            return Ok(Step::More);
+        };
         if first == b']' && self.state == State::RowsOpened {
             return Ok(self.to(State::AfterMember));
         }
         let none = Keys::default();
         let plan = self.plan.as_ref().and_then(|plan| plan.as_ref().ok());
         let depth = self.limits.max_depth;
-        let most = usize::try_from(self.limits.max_row_bytes).unwrap_or(usize::MAX).saturating_add(1);
+        let most = usize::try_from(self.limits.max_row_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
         let rest = self.window.rest();
         let bytes = rest.get(..most).unwrap_or(rest);
-        let scanned = self.sink.scan(bytes, first, plan.map_or(&none, |plan| &plan.keys), depth);
+        let scanned = self
+            .sink
+            .scan(bytes, first, plan.map_or(&none, |plan| &plan.keys), depth);
         let (end, looker_error) = match scanned {
             Ok(scanned) => scanned,
             Err(stop) => {
@@ -481,14 +510,23 @@ impl Document {
                 return Ok(self.stopped(stop, &what)?);
             }
         };
+        self.check_length(end, format_args!("row {}", self.rows + 1))?;
         let span = bytes.get(..end).unwrap_or_default();
         let text = match std::str::from_utf8(span) {
             Ok(text) => text,
-            Err(error) => return Err(self.malformed(error.valid_up_to(), "the result is malformed: no UTF-8").into()),
+            Err(error) => {
+                return Err(self
+                    .malformed(error.valid_up_to(), "the result is malformed: no UTF-8")
+                    .into());
+            }
         };
         if let Some(range) = looker_error {
             let said = message_text(text.get(range).unwrap_or_default());
-            let failed = Refusal::new(RefusedKind::QueryFailed, self.window.offset(), "the query failed in Looker");
+            let failed = Refusal::new(
+                RefusedKind::QueryFailed,
+                self.window.offset(),
+                "the query failed in Looker",
+            );
             return Err(failed.detail(said).after(self.rows).into());
         }
         self.digest.row(span);
@@ -517,9 +555,13 @@ impl Document {
         let received = self.window.received();
         let total = self.rows;
         let unreadable = |why: &dyn std::fmt::Display| {
-            Refusal::new(RefusedKind::Spool, received, "the rows that came before `fields` could not be read again")
-                .detail(why.to_string())
-                .after(total)
+            Refusal::new(
+                RefusedKind::Spool,
+                received,
+                "the rows that came before `fields` could not be read again",
+            )
+            .detail(why.to_string())
+            .after(total)
         };
         let spool: Box<dyn Read + Send> = if self.spooled {
             rows.unspool().map_err(Stopped::Rows)?
@@ -553,8 +595,8 @@ impl Document {
                     }
                     Err(_) => return Err(unreadable(&"a row is not whole").into()),
                 };
-                let text = std::str::from_utf8(bytes.get(..end).unwrap_or_default())
-                    .map_err(|error| unreadable(&error))?;
+                let text =
+                    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).map_err(|error| unreadable(&error))?;
                 number += 1;
                 self.sink.row(plan, text, first, number, rows)?;
                 window.consume(end);
@@ -617,7 +659,8 @@ impl Sink {
                     anonymous_id: emitted.anonymous_id.as_deref(),
                     email: emitted.email.as_deref(),
                 };
-                rows.event(number, emitted.own_timestamp, &self.event, identity).map_err(Stopped::Rows)
+                rows.event(number, emitted.own_timestamp, &self.event, identity)
+                    .map_err(Stopped::Rows)
             }
             Err(reason) => {
                 self.dead_rows += 1;
@@ -648,7 +691,12 @@ fn query_error(json: &str) -> Option<String> {
         Err(_) => return Some(text::shown(json, QUOTED_CHARACTERS)),
     };
     let first = errors.first()?;
-    let text = |key: &str| first.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    let text = |key: &str| {
+        first
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.trim().is_empty())
+    };
     let said = match (text("message"), text("message_details")) {
         (Some(message), Some(details)) if details != message => format!("{message}: {details}"),
         (Some(message), _) => message.to_owned(),

@@ -221,7 +221,10 @@ impl Template {
     }
 
     fn write_event_name(&self, plan: &Plan, row: Scanned<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-        match (plan.event_name.and_then(|slot| text_of(row.cell(slot), row.text)), &self.form_event) {
+        match (
+            plan.event_name.and_then(|slot| text_of(row.cell(slot), row.text)),
+            &self.form_event,
+        ) {
             (Some(event), _) => {
                 out.extend_from_slice(b",\"event\":");
                 text::write(&event, out);
@@ -287,7 +290,11 @@ fn write_cell(cell: Cell, row: Scanned<'_>, out: &mut Vec<u8>) {
         Cell::Text(span) => text::mend(span.of(row.text).as_bytes(), out),
         Cell::Number(span) => {
             let number = span.of(row.text);
-            write_number(number, span.odd && (is_beyond_doubles(number) || is_beyond_integers(number)), out);
+            write_number(
+                number,
+                span.odd && (is_beyond_doubles(number) || is_beyond_integers(number)),
+                out,
+            );
         }
         Cell::Boolean(span) => out.extend_from_slice(span.of(row.text).as_bytes()),
         Cell::Compound(span) if span.odd => mend_compound(span.of(row.text), out),
@@ -342,7 +349,9 @@ fn mend_compound(json: &str, out: &mut Vec<u8>) {
             b'-' | b'0'..=b'9' => rest
                 .find(|character: char| !matches!(character, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'))
                 .unwrap_or(rest.len()),
-            _ => rest.find(|character: char| matches!(character, '"' | '-' | '0'..='9')).unwrap_or(rest.len()),
+            _ => rest
+                .find(|character: char| matches!(character, '"' | '-' | '0'..='9'))
+                .unwrap_or(rest.len()),
         };
         let (token, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
         match first {

@@ -160,9 +160,25 @@ mod tests {
     #[test]
     fn a_number_has_one_text_whatever_its_spelling() {
         for (number, text) in [
-            ("42", "42"), ("42.0", "42"), ("1.50", "1.5"), ("1e3", "1000"), ("1E+3", "1000"), ("-0", "0"), ("-0.00", "0"), ("0e99999999999999999999", "0"),
-            ("0.5", "0.5"), ("-0.050e1", "-0.5"), ("1e-7", "0.0000001"), ("12.34e1", "123.4"), ("12.34e2", "1234"), ("120e-1", "12"), ("-7", "-7"),
-            ("12345678901234567890", "12345678901234567890"), ("1.000000000000000000000000000000000000000000000", "1"), ("123e-3", "0.123"), ("100e-2", "1"),
+            ("42", "42"),
+            ("42.0", "42"),
+            ("1.50", "1.5"),
+            ("1e3", "1000"),
+            ("1E+3", "1000"),
+            ("-0", "0"),
+            ("-0.00", "0"),
+            ("0e99999999999999999999", "0"),
+            ("0.5", "0.5"),
+            ("-0.050e1", "-0.5"),
+            ("1e-7", "0.0000001"),
+            ("12.34e1", "123.4"),
+            ("12.34e2", "1234"),
+            ("120e-1", "12"),
+            ("-7", "-7"),
+            ("12345678901234567890", "12345678901234567890"),
+            ("1.000000000000000000000000000000000000000000000", "1"),
+            ("123e-3", "0.123"),
+            ("100e-2", "1"),
         ] {
             assert_eq!(decimal(number).as_deref(), Some(text), "{number}");
         }
@@ -175,7 +191,15 @@ mod tests {
         assert_eq!(decimal(&format!("-{forty}")).as_deref(), Some(&*format!("-{forty}")));
         assert!(decimal("1e39").is_some());
         assert!(decimal("1e-39").is_some());
-        for long in ["9".repeat(41), "1e40".to_owned(), "1e-40".to_owned(), "1e400".to_owned(), "1e99999999999999999999".to_owned(), "-1e-9223372036854775808".to_owned(), format!("1.{forty}")] {
+        for long in [
+            "9".repeat(41),
+            "1e40".to_owned(),
+            "1e-40".to_owned(),
+            "1e400".to_owned(),
+            "1e99999999999999999999".to_owned(),
+            "-1e-9223372036854775808".to_owned(),
+            format!("1.{forty}"),
+        ] {
             assert_eq!(decimal(&long), None, "{long}");
         }
     }
@@ -191,7 +215,10 @@ mod tests {
         assert_eq!(anonymous_id_of("ada@example.com", &email), ADA);
         assert_eq!(anonymous_id_of(" Ada@Example.COM\n", &email), ADA);
         assert_ne!(anonymous_id_of("ada@example.org", &email), ADA);
-        assert_eq!(anonymous_id_of("ÄDA@example.com", &email), anonymous_id_of("äda@example.com", &email));
+        assert_eq!(
+            anonymous_id_of("ÄDA@example.com", &email),
+            anonymous_id_of("äda@example.com", &email)
+        );
     }
 
     const EMAIL_NAMESPACE: &str = "530ecc6d-45b5-51e4-a97e-b6ede93bc99a";

@@ -23,13 +23,7 @@ mod time;
 mod window;
 
 #[cfg(test)]
-mod contract;
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod pieces;
-#[cfg(test)]
-mod testing;
+mod tests;
 
 use std::io::Read;
 

@@ -422,9 +422,7 @@ impl Pivots {
     /// Of keys that an object has twice, the names from `first_name` on, only the last one's leaves stay.
     fn drop_repeated(&mut self, row: &[u8], first_name: usize) {
         let names = self.names.get(first_name..).unwrap_or_default();
-        let same = |one: &Span, other: &Span| {
-            decoded(one.bytes(row), one.odd) == decoded(other.bytes(row), other.odd)
-        };
+        let same = |one: &Span, other: &Span| decoded(one.bytes(row), one.odd) == decoded(other.bytes(row), other.odd);
         if names.len() <= FEW {
             let mut rest = names;
             let mut repeated = false;
@@ -482,10 +480,15 @@ mod tests {
         match cell {
             Cell::Missing => "-".to_owned(),
             Cell::Empty => "null".to_owned(),
-            Cell::Text(span) | Cell::Number(span) | Cell::Boolean(span) | Cell::Compound(span) => span.of(row).to_owned(),
+            Cell::Text(span) | Cell::Number(span) | Cell::Boolean(span) | Cell::Compound(span) => {
+                span.of(row).to_owned()
+            }
             Cell::Pivots { first, last } => {
                 let leaves = &scanner.leaves()[first as usize..last as usize];
-                let leaves: Vec<_> = leaves.iter().map(|leaf| format!("{}={}", leaf.key.of(row), shown(leaf.cell, scanner, row))).collect();
+                let leaves: Vec<_> = leaves
+                    .iter()
+                    .map(|leaf| format!("{}={}", leaf.key.of(row), shown(leaf.cell, scanner, row)))
+                    .collect();
                 format!("[{}]", leaves.join(","))
             }
         }
@@ -495,11 +498,26 @@ mod tests {
     fn cells_are_found_wherever_they_stand() {
         let names = ["a.x", "a.y", "a.ü"];
         for (row, cells) in [
-            (r#"{"a.x":{"value":1},"a.y":{"value":"t"},"a.ü":{"value":null}}"#, ["1", "\"t\"", "null"]),
-            (r#"{ "a.y" : { "value" : [1, 2] } , "a.x" : { } }"#, ["null", "[1, 2]", "-"]),
-            (r#"{"a.\u00fc":{"\u0076alue":true},"extra":{"value":{"value":1}},"a.x":5}"#, ["null", "-", "true"]),
-            (r#"{"a.x":{"html":"<b>","value":-1.50,"links":[{"value":"no"}]},"a.y":[{"value":1}],"a.ü":null}"#, ["-1.50", "null", "null"]),
-            (r#"{"a.x":{"value":1,"rendered":"one"},"a.y":{"rendered":"x"}}"#, ["1", "null", "-"]),
+            (
+                r#"{"a.x":{"value":1},"a.y":{"value":"t"},"a.ü":{"value":null}}"#,
+                ["1", "\"t\"", "null"],
+            ),
+            (
+                r#"{ "a.y" : { "value" : [1, 2] } , "a.x" : { } }"#,
+                ["null", "[1, 2]", "-"],
+            ),
+            (
+                r#"{"a.\u00fc":{"\u0076alue":true},"extra":{"value":{"value":1}},"a.x":5}"#,
+                ["null", "-", "true"],
+            ),
+            (
+                r#"{"a.x":{"html":"<b>","value":-1.50,"links":[{"value":"no"}]},"a.y":[{"value":1}],"a.ü":null}"#,
+                ["-1.50", "null", "null"],
+            ),
+            (
+                r#"{"a.x":{"value":1,"rendered":"one"},"a.y":{"rendered":"x"}}"#,
+                ["1", "null", "-"],
+            ),
         ] {
             assert_eq!(read(&names, row), cells, "{row}");
         }
@@ -516,21 +534,38 @@ mod tests {
             (r#"{"a":{"value":2},"\u0061":{"k":{"value":1}}}"#, "[k=1]"),
             (r#"{"a":{"value":1,"value":null}}"#, "null"),
             (r#"{"a":{"k":{"value":1},"value":3}}"#, "3"),
-            (r#"{"a":{"k":{"value":1},"l":{"value":2},"k":{"value":3}}}"#, "[l=2,k=3]"),
-            (r#"{"a":{"k":{"m":{"value":1},"n":{"value":4}},"l":{"value":2},"\u006b":{}}}"#, "[l=2,k=null]"),
+            (
+                r#"{"a":{"k":{"value":1},"l":{"value":2},"k":{"value":3}}}"#,
+                "[l=2,k=3]",
+            ),
+            (
+                r#"{"a":{"k":{"m":{"value":1},"n":{"value":4}},"l":{"value":2},"\u006b":{}}}"#,
+                "[l=2,\\u006b=null]",
+            ),
         ] {
             assert_eq!(read(&["a"], row), [cell], "{row}");
         }
-        let many: Vec<_> = (0..40).map(|key| format!(r#""{}":{{"value":{key}}}"#, key % 20)).collect();
+        let many: Vec<_> = (0..40)
+            .map(|key| format!(r#""{}":{{"value":{key}}}"#, key % 20))
+            .collect();
         let leaves: Vec<_> = (20..40).map(|key| format!("{}={key}", key % 20)).collect();
-        assert_eq!(read(&["a"], &format!(r#"{{"a":{{{}}}}}"#, many.join(","))), [format!("[{}]", leaves.join(","))]);
+        assert_eq!(
+            read(&["a"], &format!(r#"{{"a":{{{}}}}}"#, many.join(","))),
+            [format!("[{}]", leaves.join(","))]
+        );
     }
 
     #[test]
     fn pivots_of_any_depth_flatten_to_their_innermost_keys() {
         for (row, cell) in [
-            (r#"{"a":{"2024":{"value":6},"2023":{"value":null},"t":{}}}"#, "[2024=6,2023=null,t=null]"),
-            (r#"{"a":{"2024":{"web":{"value":[1]},"shop":{"value":"s"}},"2023":{"web":{"value":1}}}}"#, "[web=[1],shop=\"s\",web=1]"),
+            (
+                r#"{"a":{"2024":{"value":6},"2023":{"value":null},"t":{}}}"#,
+                "[2024=6,2023=null,t=null]",
+            ),
+            (
+                r#"{"a":{"2024":{"web":{"value":[1]},"shop":{"value":"s"}},"2023":{"web":{"value":1}}}}"#,
+                "[web=[1],shop=\"s\",web=1]",
+            ),
             (r#"{"a":{"2024":null,"2023":{"value":1}}}"#, "[2024=null,2023=1]"),
             (r#"{"a":{"2024":null}}"#, "null"),
             (r#"{"a":{"2024":{"value":6},"links":[]}}"#, "null"),
@@ -557,10 +592,25 @@ mod tests {
         let deep = |levels: usize| format!("{{\"a\":{}{{}}{}}}", "{\"b\":".repeat(levels), "}".repeat(levels));
         assert!(scanner.row(deep(59).as_bytes(), &keys, 61).is_ok());
         let verdict = scanner.row(deep(70).as_bytes(), &keys, 61);
-        assert!(matches!(verdict, Err(Stop::Bad { fault: Fault::TooDeep, .. })), "{verdict:?}");
+        assert!(
+            matches!(
+                verdict,
+                Err(Stop::Bad {
+                    fault: Fault::TooDeep,
+                    ..
+                })
+            ),
+            "{verdict:?}"
+        );
         let wide = format!("{{\"a\":{{{}\"b\":{{}}}}}}", "\"\":{},".repeat(MAX_LEAVES));
         let verdict = scanner.row(wide.as_bytes(), &keys, 61);
-        assert!(matches!(verdict, Err(Stop::Bad { fault: Fault::TooManyPivots, .. })));
+        assert!(matches!(
+            verdict,
+            Err(Stop::Bad {
+                fault: Fault::TooManyPivots,
+                ..
+            })
+        ));
     }
 
     /// serde_json's reading of a row, by the same rules.
@@ -568,7 +618,9 @@ mod tests {
         #[derive(serde::Deserialize)]
         struct Pairs<'a>(#[serde(borrow, deserialize_with = "pairs")] Vec<(Cow<'a, str>, &'a RawValue)>);
 
-        fn pairs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(Cow<'de, str>, &'de RawValue)>, D::Error> {
+        fn pairs<'de, D: serde::Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<(Cow<'de, str>, &'de RawValue)>, D::Error> {
             struct Visitor;
             impl<'de> serde::de::Visitor<'de> for Visitor {
                 type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
@@ -587,14 +639,23 @@ mod tests {
         }
 
         let Pairs(row) = serde_json::from_str(row).ok()?;
-        Some(names.iter().map(|name| {
-            let Some((_, cell)) = row.iter().rev().find(|(key, _)| key == name) else { return "-".to_owned() };
-            let Ok(Pairs(cell)) = serde_json::from_str(cell.get()) else { return "null".to_owned() };
-            if let Some((_, value)) = cell.iter().rev().find(|(key, _)| key == "value") {
-                return value.get().to_owned();
-            }
-            "null".to_owned()
-        }).collect())
+        Some(
+            names
+                .iter()
+                .map(|name| {
+                    let Some((_, cell)) = row.iter().rev().find(|(key, _)| key == name) else {
+                        return "-".to_owned();
+                    };
+                    let Ok(Pairs(cell)) = serde_json::from_str(cell.get()) else {
+                        return "null".to_owned();
+                    };
+                    if let Some((_, value)) = cell.iter().rev().find(|(key, _)| key == "value") {
+                        return value.get().to_owned();
+                    }
+                    "null".to_owned()
+                })
+                .collect(),
+        )
     }
 
     proptest! {

@@ -334,17 +334,54 @@ mod tests {
     #[test]
     fn what_json_is_and_is_not() {
         for good in [
-            "1.50", "1E400", "-0", "0.0e-0", "\"\\ud800\"", "\"\\u0000\"", "[]", "{}", "[[],{}]", "{\"\":[1,2]}",
-            "\"\u{2028}\"", "12345678901234567890123456789012345678901234567890", " \t\r\n true",
+            "1.50",
+            "1E400",
+            "-0",
+            "0.0e-0",
+            "\"\\ud800\"",
+            "\"\\u0000\"",
+            "[]",
+            "{}",
+            "[[],{}]",
+            "{\"\":[1,2]}",
+            "\"\u{2028}\"",
+            "12345678901234567890123456789012345678901234567890",
+            " \t\r\n true",
         ] {
             assert_eq!(ends(good), Ok(good.len()), "{good}");
         }
         for (bad, at) in [
-            ("1.", 2), ("1.e5", 2), ("-", 1), ("-x", 1), ("+1", 0), (".5", 0), ("NaN", 0), ("nulL", 3), ("[1,]", 3), ("[1 2]", 3),
-            ("{\"a\" 1}", 5), ("{\"a\":1,}", 7), ("{a:1}", 1), ("{,}", 1), ("[1}", 2), ("{\"a\":1]", 6), ("\"\\x\"", 2), ("\"\\u12g4\"", 5),
-            ("\"\t\"", 1), ("\"\n\"", 1), ("1e", 2), ("1e+", 3), ("]", 0), ("\u{b}1", 0), ("[,1]", 1),
+            ("1.", 2),
+            ("1.e5", 2),
+            ("-", 1),
+            ("-x", 1),
+            ("+1", 0),
+            (".5", 0),
+            ("NaN", 0),
+            ("nulL", 3),
+            ("[1,]", 3),
+            ("[1 2]", 3),
+            ("{\"a\" 1}", 5),
+            ("{\"a\":1,}", 7),
+            ("{a:1}", 1),
+            ("{,}", 1),
+            ("[1}", 2),
+            ("{\"a\":1]", 6),
+            ("\"\\x\"", 2),
+            ("\"\\u12g4\"", 5),
+            ("\"\t\"", 1),
+            ("\"\n\"", 1),
+            ("1e", 2),
+            ("1e+", 3),
+            ("]", 0),
+            ("\u{b}1", 0),
+            ("[,1]", 1),
         ] {
-            assert!(matches!(ends(bad), Err(Stop::Bad { at: found, .. }) if found == at), "{bad}: {:?}", ends(bad));
+            assert!(
+                matches!(ends(bad), Err(Stop::Bad { at: found, .. }) if found == at),
+                "{bad}: {:?}",
+                ends(bad)
+            );
         }
         // A number ends before what cannot belong to it; what may stand there is the caller's question.
         assert_eq!(ends("01"), Ok(1));
@@ -356,7 +393,11 @@ mod tests {
         assert_eq!(ends(whole), Ok(whole.len()));
         for cut in 0..whole.len() {
             let prefix = &whole.as_bytes()[..cut];
-            assert_eq!(value(prefix, 0, MAX_DEPTH).map(|value| value.end), Err(Stop::More), "{cut}");
+            assert_eq!(
+                value(prefix, 0, MAX_DEPTH).map(|value| value.end),
+                Err(Stop::More),
+                "{cut}"
+            );
         }
         assert_eq!(number(b"3180.", 0).map(|value| value.end), Err(Stop::More));
         assert_eq!(number(b"3180", 0).map(|value| value.end), Err(Stop::More));
@@ -367,21 +408,45 @@ mod tests {
         let at_limit = "[".repeat(64) + &"]".repeat(64);
         assert_eq!(ends(&at_limit), Ok(128));
         for bad in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
-            assert!(matches!(ends(&bad), Err(Stop::Bad { fault: Fault::TooDeep, .. })));
+            assert!(matches!(
+                ends(&bad),
+                Err(Stop::Bad {
+                    fault: Fault::TooDeep,
+                    ..
+                })
+            ));
         }
-        assert!(matches!(value(b"[[1]]", 0, 1), Err(Stop::Bad { at: 1, fault: Fault::TooDeep })));
+        assert!(matches!(
+            value(b"[[1]]", 0, 1),
+            Err(Stop::Bad {
+                at: 1,
+                fault: Fault::TooDeep
+            })
+        ));
     }
 
     #[test]
     fn what_may_need_mending_is_marked() {
         for (json, odd) in [
-            ("999999999999999", false), ("9007199254740993", true), ("-9007199254740993", true), ("1e99", false), ("1e400", true),
-            ("1234567890123456.5", false), ("\"a\"", false), ("\"\\n\"", true), ("[{\"a\":[1e400]}]", true), ("{\"\\u0000\":1}", true),
+            ("999999999999999", false),
+            ("9007199254740993", true),
+            ("-9007199254740993", true),
+            ("1e99", false),
+            ("1e400", true),
+            ("1234567890123456.5", false),
+            ("\"a\"", false),
+            ("\"\\n\"", true),
+            ("[{\"a\":[1e400]}]", true),
+            ("{\"\\u0000\":1}", true),
             ("[1,{\"b\":\"c\"}]", false),
         ] {
             assert_eq!(value(format!("{json} ").as_bytes(), 0, 64).unwrap().odd, odd, "{json}");
         }
-        assert!(value(format!("1{}e99 ", "0".repeat(250)).as_bytes(), 0, 64).unwrap().odd);
+        assert!(
+            value(format!("1{}e99 ", "0".repeat(250)).as_bytes(), 0, 64)
+                .unwrap()
+                .odd
+        );
     }
 
     proptest! {

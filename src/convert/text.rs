@@ -121,7 +121,10 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         at += 8;
     }
     let tail = bytes.get(at..).unwrap_or_default();
-    at + tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(tail.len())
+    at + tail
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+        .unwrap_or(tail.len())
 }
 
 /// The lower-case hexadecimal digit of 0 to 15.
@@ -132,7 +135,10 @@ pub(super) const fn hex_digit(value: u8) -> u8 {
 
 /// `text` for a person: at most `most` characters, on one line.
 pub(super) fn shown(text: &str, most: usize) -> String {
-    let mut characters = text.trim().chars().map(|character| if character.is_control() { ' ' } else { character });
+    let mut characters = text
+        .trim()
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character });
     let mut shown: String = characters.by_ref().take(most).collect();
     if characters.next().is_some() {
         shown.push('…');
@@ -197,7 +203,10 @@ mod tests {
 
     #[test]
     fn escapes_are_resolved() {
-        assert_eq!(unescape(r#"\"\\\/\b\f\n\r\t\u00fc\ud83d\ude00"#), "\"\\/\u{8}\u{c}\n\r\tü😀");
+        assert_eq!(
+            unescape(r#"\"\\\/\b\f\n\r\t\u00fc\ud83d\ude00"#),
+            "\"\\/\u{8}\u{c}\n\r\tü😀"
+        );
         assert_eq!(unescape(r"\ud83d"), "\u{fffd}");
         assert_eq!(unescape(r"\ud83d\n"), "\u{fffd}\n");
         assert_eq!(unescape(r"\ude00\ud83d\ude00"), "\u{fffd}😀");
@@ -207,10 +216,43 @@ mod tests {
 
     #[test]
     fn blank_is_the_gateway_s_rule() {
-        for blank in ["", " ", "\t\r\n", "\0", "\u{a0}\u{200b}\u{feff}", "\u{ad}", "\u{3164}\u{2800}", "\u{2028}", "\u{e000}", "\u{e0041}", "\u{378}", "\u{61c}", "\u{202e}", "\u{3000}", "\u{fff9}", "\u{85}"] {
+        for blank in [
+            "",
+            " ",
+            "\t\r\n",
+            "\0",
+            "\u{a0}\u{200b}\u{feff}",
+            "\u{ad}",
+            "\u{3164}\u{2800}",
+            "\u{2028}",
+            "\u{e000}",
+            "\u{e0041}",
+            "\u{378}",
+            "\u{61c}",
+            "\u{202e}",
+            "\u{3000}",
+            "\u{fff9}",
+            "\u{85}",
+        ] {
             assert!(is_blank(blank), "{blank:?}");
         }
-        for something in ["0", " a ", "-", "'", "\"", "\\", "ü", "日", "😀", "\u{301}", "\u{fffd}", "\u{ff9e}", "\u{200b}x", "¡", "٣"] {
+        for something in [
+            "0",
+            " a ",
+            "-",
+            "'",
+            "\"",
+            "\\",
+            "ü",
+            "日",
+            "😀",
+            "\u{301}",
+            "\u{fffd}",
+            "\u{ff9e}",
+            "\u{200b}x",
+            "¡",
+            "٣",
+        ] {
             assert!(!is_blank(something), "{something:?}");
         }
     }

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
-use super::testing::{Kept, Outcome, context, convert, convert_with};
-use super::{Limits, RefusedKind};
+use super::super::{Limits, RefusedKind};
+use super::support::{Kept, Outcome, context, convert, convert_with};
 use crate::config::Events;
 use crate::event::Action;
 
@@ -40,7 +40,14 @@ fn cell() -> impl Strategy<Value = String> {
 }
 
 fn row() -> impl Strategy<Value = String> {
-    let keys = prop::sample::select(vec![r#""u.id""#, r#""u.mail""#, r#""u.ü""#, r#""u.\u00fc""#, r#""o.n""#, r#""x.y""#]);
+    let keys = prop::sample::select(vec![
+        r#""u.id""#,
+        r#""u.mail""#,
+        r#""u.ü""#,
+        r#""u.\u00fc""#,
+        r#""o.n""#,
+        r#""x.y""#,
+    ]);
     prop_oneof![
         8 => prop::collection::vec((keys, space(), cell(), space()), 0..6).prop_map(|members| {
             let members: Vec<_> = members.iter().map(|(key, a, cell, b)| format!("{a}{key}{b}:{a}{cell}{b}")).collect();
@@ -52,29 +59,43 @@ fn row() -> impl Strategy<Value = String> {
 
 /// A document that is a result, without white space at its end.
 fn document() -> impl Strategy<Value = String> {
-    let rows = (prop::collection::vec(row(), 0..5), space()).prop_map(|(rows, space)| format!("[{space}{}{space}]", rows.join(&format!("{space},"))));
-    let others = prop::sample::subsequence(vec![
-        r#""ran_at":"2024-05-01T06:00:00Z""#, r#""errors":[]"#, r#""sql":"SELECT \"data\"""#, r#""explore":{"data":[[{"value":1}]]}"#, r#""pivots":null"#,
-    ], 0..4);
+    let rows = (prop::collection::vec(row(), 0..5), space())
+        .prop_map(|(rows, space)| format!("[{space}{}{space}]", rows.join(&format!("{space},"))));
+    let others = prop::sample::subsequence(
+        vec![
+            r#""ran_at":"2024-05-01T06:00:00Z""#,
+            r#""errors":[]"#,
+            r#""sql":"SELECT \"data\"""#,
+            r#""explore":{"data":[[{"value":1}]]}"#,
+            r#""pivots":null"#,
+        ],
+        0..4,
+    );
     (rows, others, space(), any::<prop::sample::Index>()).prop_flat_map(|(rows, others, space, _)| {
         let mut members: Vec<String> = others.into_iter().map(str::to_owned).collect();
         members.push(format!(r#""fields"{space}:{FIELDS}"#));
         members.push(format!(r#""data":{space}{rows}"#));
-        Just(members).prop_shuffle().prop_map(move |members| format!("{space}{{{space}{}{space}}}", members.join(&format!("{space},{space}"))))
+        Just(members)
+            .prop_shuffle()
+            .prop_map(move |members| format!("{space}{{{space}{}{space}}}", members.join(&format!("{space},{space}"))))
     })
 }
 
 /// The document, perhaps with some bytes changed.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\0 eu".to_vec())];
-    (document(), prop::collection::vec((any::<prop::sample::Index>(), byte), 0..3)).prop_map(|(document, changes)| {
-        let mut bytes = document.into_bytes();
-        for (at, byte) in changes {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        bytes
-    })
+    (
+        document(),
+        prop::collection::vec((any::<prop::sample::Index>(), byte), 0..3),
+    )
+        .prop_map(|(document, changes)| {
+            let mut bytes = document.into_bytes();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        })
 }
 
 proptest! {
@@ -160,7 +181,11 @@ fn depth_is_refused_wherever_it_comes() {
     assert_eq!(outcome.unwrap_err().kind, RefusedKind::NotAResult);
     // Root, data, row, cell and 60 lists: 64 levels.
     for (lists, fits) in [(60, true), (61, false)] {
-        let document = lite(&format!(r#"{{"u.id":{{"value":1}},"o.n":{{"value":{}{}}}}}"#, "[".repeat(lists), "]".repeat(lists)));
+        let document = lite(&format!(
+            r#"{{"u.id":{{"value":1}},"o.n":{{"value":{}{}}}}}"#,
+            "[".repeat(lists),
+            "]".repeat(lists)
+        ));
         assert_eq!(convert(Action::Identify, &document).1.is_ok(), fits);
     }
 }
@@ -168,14 +193,23 @@ fn depth_is_refused_wherever_it_comes() {
 #[test]
 fn the_largest_row_in_pieces_of_one_byte_takes_linear_time() {
     let text = "x".repeat((8 << 20) - 100);
-    let document = lite(&format!(r#"{{"u.id":{{"value":1}},"x.y":{{"value":"{text}"}}}},{{"u.id":{{"value":2}}}}"#));
+    let document = lite(&format!(
+        r#"{{"u.id":{{"value":1}},"x.y":{{"value":"{text}"}}}},{{"u.id":{{"value":2}}}}"#
+    ));
     let (rows, outcome) = outcome(Limits::default(), document.as_bytes().chunks(1).collect());
     assert_eq!((outcome.map(|summary| summary.events), rows.events.len()), (Ok(2), 2));
 }
 
 #[test]
 fn rows_before_fields_are_spooled_and_come_back_whole() {
-    let rows: Vec<_> = (0..4000).map(|row| format!("{{\"u.id\":{{\"value\":{row}}},\n\"u.ü\":{{\"value\":\"{}\"}}}}", "ü".repeat(row % 50))).collect();
+    let rows: Vec<_> = (0..4000)
+        .map(|row| {
+            format!(
+                "{{\"u.id\":{{\"value\":{row}}},\n\"u.ü\":{{\"value\":\"{}\"}}}}",
+                "ü".repeat(row % 50)
+            )
+        })
+        .collect();
     let rows = rows.join(",\n") + ",7";
     let after = format!(r#"{{"data":[{rows}],"fields":{FIELDS}}}"#);
     let (late, outcome) = convert(Action::Identify, &after);

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::io::{Cursor, Read};
 
-use super::{Converter, Identity, Limits, Rows, RunContext, Stopped, Summary};
+use super::super::{Converter, Identity, Limits, Refused, Rows, RunContext, Stopped, Summary};
 use crate::config::Events;
 use crate::event::{Action, DestinationId, Timestamp, finish_event};
 
-pub(super) const ACCEPTED_AT: Timestamp = Timestamp(1_714_500_000_123);
+pub(in super::super) const ACCEPTED_AT: Timestamp = Timestamp(1_714_500_000_123);
 
-pub(super) fn context(action: Action) -> RunContext {
+pub(in super::super) fn context(action: Action) -> RunContext {
     RunContext {
         action,
         event_name: Some("Scored".to_owned()),
@@ -26,28 +26,35 @@ pub(super) fn context(action: Action) -> RunContext {
 
 /// Rows in memory.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(in super::super) struct Kept {
     /// Row, whether it has its own timestamp, the stored event.
-    pub(super) events: Vec<(u64, bool, String)>,
+    pub(in super::super) events: Vec<(u64, bool, String)>,
     /// User id, anonymous id, email.
-    pub(super) identities: Vec<[Option<String>; 3]>,
+    pub(in super::super) identities: Vec<[Option<String>; 3]>,
     /// Row, reason, the row.
-    pub(super) dead: Vec<(u64, String, String)>,
-    pub(super) spooled: Vec<u8>,
+    pub(in super::super) dead: Vec<(u64, String, String)>,
+    pub(in super::super) spooled: Vec<u8>,
 }
 
 impl Rows for Kept {
     type Error = Infallible;
 
     fn event(&mut self, row: u64, own: bool, stored: &[u8], identity: Identity<'_>) -> Result<(), Infallible> {
-        self.events.push((row, own, String::from_utf8(stored.to_vec()).unwrap()));
-        let Identity { user_id, anonymous_id, email } = identity;
-        self.identities.push([user_id, anonymous_id, email].map(|id| id.map(str::to_owned)));
+        self.events
+            .push((row, own, String::from_utf8(stored.to_vec()).unwrap()));
+        let Identity {
+            user_id,
+            anonymous_id,
+            email,
+        } = identity;
+        self.identities
+            .push([user_id, anonymous_id, email].map(|id| id.map(str::to_owned)));
         Ok(())
     }
 
     fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), Infallible> {
-        self.dead.push((row, reason.to_owned(), String::from_utf8(row_json.to_vec()).unwrap()));
+        self.dead
+            .push((row, reason.to_owned(), String::from_utf8(row_json.to_vec()).unwrap()));
         Ok(())
     }
 
@@ -62,10 +69,10 @@ impl Rows for Kept {
 }
 
 /// What became of a document.
-pub(super) type Outcome = Result<Summary, super::Refused>;
+pub(in super::super) type Outcome = Result<Summary, Refused>;
 
 /// Converts pieces of a document.
-pub(super) fn convert_with<'a>(
+pub(in super::super) fn convert_with<'a>(
     settings: &Events,
     limits: Limits,
     context: RunContext,
@@ -87,14 +94,37 @@ pub(super) fn convert_with<'a>(
 }
 
 /// Converts a whole document with the default settings.
-pub(super) fn convert(action: Action, document: &str) -> (Kept, Outcome) {
-    convert_with(&Events::default(), Limits::default(), context(action), [document.as_bytes()])
+pub(in super::super) fn convert(action: Action, document: &str) -> (Kept, Outcome) {
+    convert_with(
+        &Events::default(),
+        Limits::default(),
+        context(action),
+        [document.as_bytes()],
+    )
 }
 
 /// The event as it is sent, but for `sentAt`.
-pub(super) fn finished(stored: &str, own_timestamp: bool, run: Timestamp) -> String {
+pub(in super::super) fn finished(stored: &str, own_timestamp: bool, run: Timestamp) -> String {
     let run = run.to_rfc3339();
     let mut out = Vec::new();
-    finish_event(stored.as_bytes(), (!own_timestamp).then_some(run.as_str()), None, &mut out);
+    finish_event(
+        stored.as_bytes(),
+        (!own_timestamp).then_some(run.as_str()),
+        None,
+        &mut out,
+    );
     String::from_utf8(out).unwrap()
+}
+
+/// A document with these dimensions (name, tag) and rows.
+pub(in super::super) fn document(columns: &[(&str, &str)], rows: &[&str]) -> String {
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|(name, tag)| format!(r#"{{"name":"{name}","tags":["{tag}"]}}"#))
+        .collect();
+    format!(
+        r#"{{"fields":{{"dimensions":[{}]}},"data":[{}]}}"#,
+        columns.join(","),
+        rows.join(",")
+    )
 }
