@@ -13,5 +13,6 @@
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
 pub mod config;
+pub mod convert;
 pub mod event;
 pub mod store;

@@ -1,0 +1,718 @@
+//! The document's root: which member comes, which rows, and whether it is a whole result. It waits where the bytes end
+//! within something until twice as many have come, so that pieces of one byte cost linear time too. What it finds
+//! does not depend on where the pieces are cut.
+
+use std::io::Read;
+
+use super::columns::{NoPlan, Plan};
+use super::digest::RowsDigest;
+use super::event::{Scanned, Template};
+use super::row::{Keys, Scanner};
+use super::scan::{self, Fault, Stop, peek};
+use super::text;
+use super::window::Window;
+use super::{Identity, Limits, Refused, RefusedKind, Rows, RunContext, Stopped, Summary};
+use crate::config::Events;
+use crate::event::Timestamp;
+
+/// How much is taken into the window at once.
+const PIECE: usize = 64 << 10;
+/// How much of a body that is no JSON object is looked at for the message.
+const SHOWN_BYTES: usize = 240;
+const SHOWN_CHARACTERS: usize = 60;
+/// How much of what Looker says about a failed query is quoted.
+const QUOTED_CHARACTERS: usize = 1000;
+/// How many names of root members are kept for the message where `data` is missing.
+const NAMES: usize = 6;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the root object.
+    Start,
+    /// Behind the root's opening brace.
+    Opened,
+    /// Behind a comma of the root.
+    Member,
+    /// Behind a member of the root.
+    AfterMember,
+    /// Behind the opening bracket of `data`.
+    RowsOpened,
+    /// Behind a comma of `data`.
+    Row,
+    /// Behind a row.
+    AfterRow,
+    /// Behind the root's closing brace.
+    Closed,
+}
+
+/// A document on its way.
+#[derive(Debug)]
+pub(super) struct Document {
+    window: Window,
+    state: State,
+    /// Bytes that must wait in the window before it is worth looking at them again.
+    wanted: usize,
+    limits: Limits,
+    settings: Events,
+    context: RunContext,
+    /// What `fields` made; a refusal is held back until the rows, so that `errors` between them are told first.
+    plan: Option<Result<Plan, (NoPlan, u64)>>,
+    sink: Sink,
+    has_data: bool,
+    /// Names of the first members, for a document that lacks `data`.
+    names: Vec<String>,
+    ran_at: Option<Timestamp>,
+    rows: u64,
+    digest: RowsDigest,
+    /// Rows that came before `fields` and wait to be spooled.
+    unspooled: Vec<u8>,
+    spooled: bool,
+    refused: Option<Refused>,
+}
+
+/// What turns rows into events, and counts them.
+#[derive(Debug)]
+struct Sink {
+    scanner: Scanner,
+    template: Template,
+    event: Vec<u8>,
+    events: u64,
+    dead_rows: u64,
+    first_dead_rows: Vec<(u64, String)>,
+}
+
+/// What a step came to.
+enum Step {
+    /// Something was consumed.
+    Done,
+    /// Nothing can be done with what has come.
+    More,
+}
+
+/// A refusal that does not know yet after how many rows it is.
+struct Refusal {
+    kind: RefusedKind,
+    at: u64,
+    what: String,
+    /// What follows the place.
+    detail: String,
+}
+
+impl Refusal {
+    fn new(kind: RefusedKind, at: u64, what: impl Into<String>) -> Self {
+        Self {
+            kind,
+            at,
+            what: what.into(),
+            detail: String::new(),
+        }
+    }
+
+    fn detail(mut self, detail: impl AsRef<str>) -> Self {
+        self.detail = format!(": {}", detail.as_ref());
+        self
+    }
+
+    fn hint(mut self, hint: &str) -> Self {
+        self.detail = format!("; {hint}");
+        self
+    }
+
+    fn after(self, rows: u64) -> Refused {
+        let Self { kind, at, what, detail } = self;
+        Refused {
+            kind,
+            row: rows,
+            at,
+            message: format!("{what} after {rows} rows (byte {at}){detail}"),
+        }
+    }
+}
+
+impl Document {
+    pub(super) fn new(settings: &Events, user_id_from_email: bool, limits: Limits, context: RunContext) -> Self {
+        Self {
+            window: Window::default(),
+            state: State::Start,
+            wanted: 0,
+            limits: Limits {
+                max_row_bytes: limits.max_row_bytes.min(1 << 30),
+                max_depth: limits.max_depth.clamp(8, scan::MAX_DEPTH),
+                ..limits
+            },
+            settings: settings.clone(),
+            plan: None,
+            sink: Sink {
+                scanner: Scanner::default(),
+                template: Template::new(settings, user_id_from_email, &context),
+                event: Vec::new(),
+                events: 0,
+                dead_rows: 0,
+                first_dead_rows: Vec::new(),
+            },
+            context,
+            has_data: false,
+            names: Vec::new(),
+            ran_at: None,
+            rows: 0,
+            digest: RowsDigest::new(),
+            unspooled: Vec::new(),
+            spooled: false,
+            refused: None,
+        }
+    }
+
+    pub(super) const fn rows_read(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn push<R: Rows>(&mut self, bytes: &[u8], rows: &mut R) -> Result<(), Stopped<R::Error>> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone().into());
+        }
+        let taken = self.take(bytes, rows);
+        if let Err(Stopped::Refused(refused)) = &taken {
+            self.refused = Some(refused.clone());
+        }
+        taken
+    }
+
+    fn take<R: Rows>(&mut self, bytes: &[u8], rows: &mut R) -> Result<(), Stopped<R::Error>> {
+        let room = self.limits.max_document_bytes.saturating_sub(self.window.received());
+        let (within, beyond) = bytes.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+        for piece in within.chunks(PIECE) {
+            self.window.append(piece);
+            self.process(false, rows)?;
+        }
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        // What is wrong before the limit is told before it.
+        self.process(true, rows)?;
+        let most = self.limits.max_document_bytes;
+        let too_large = Refusal::new(
+            RefusedKind::TooLarge,
+            most,
+            format!("the result has more than {most} bytes"),
+        );
+        Err(too_large.hint("make the look smaller").after(self.rows).into())
+    }
+
+    pub(super) fn finish<R: Rows>(mut self, rows: &mut R) -> Result<Summary, Stopped<R::Error>> {
+        if let Some(refused) = self.refused {
+            return Err(refused.into());
+        }
+        self.process(true, rows)?;
+        let received = self.window.received();
+        let refusal = |kind, what: &str| Refusal::new(kind, received, what);
+        match self.state {
+            State::Closed => {}
+            State::Start => {
+                let empty = refusal(RefusedKind::NotAResult, "the body is empty: there is no result");
+                return Err(Self::plainly(empty).into());
+            }
+            _ => {
+                let cut = refusal(RefusedKind::Truncated, "the result is cut off");
+                return Err(cut
+                    .hint("nothing of it was kept, send it again")
+                    .after(self.rows)
+                    .into());
+            }
+        }
+        if !self.has_data {
+            let names = if self.names.is_empty() {
+                "none".to_owned()
+            } else {
+                self.names.join(", ")
+            };
+            let what = format!("the body is no result of Looker's: it has no `data`, its keys are {names}");
+            return Err(Self::plainly(refusal(RefusedKind::NotAResult, &what)).into());
+        }
+        self.check_plan(received)?;
+        if self.spooled || !self.unspooled.is_empty() {
+            self.convert_spooled(rows)?;
+        }
+        Ok(Summary {
+            rows: self.rows,
+            events: self.sink.events,
+            dead_rows: self.sink.dead_rows,
+            first_dead_rows: self.sink.first_dead_rows,
+            ran_at: self.ran_at,
+            rows_digest: self.digest.value(),
+            bytes: received,
+        })
+    }
+
+    /// A refusal of the document as such, whose message needs no place.
+    fn plainly(refusal: Refusal) -> Refused {
+        Refused {
+            kind: refusal.kind,
+            row: 0,
+            at: refusal.at,
+            message: refusal.what,
+        }
+    }
+
+    /// Whether the columns are such that rows can become events.
+    fn check_plan(&self, at: u64) -> Result<(), Refused> {
+        match &self.plan {
+            Some(Err((why, at))) => Err(Refused {
+                kind: why.kind(),
+                row: self.rows,
+                at: *at,
+                message: why.to_string(),
+            }),
+            None if self.state == State::Closed && self.rows > 0 => {
+                let what = "the body is no result of Looker's: it has rows but no `fields`";
+                Err(Refusal::new(RefusedKind::NotAResult, at, what).after(self.rows))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what can be done with what has come; `last`: nothing more will.
+    fn process<R: Rows>(&mut self, last: bool, rows: &mut R) -> Result<(), Stopped<R::Error>> {
+        if !last && self.window.rest().len() < self.wanted {
+            return Ok(());
+        }
+        self.wanted = 0;
+        loop {
+            let step = match self.state {
+                State::Row | State::RowsOpened => self.row(rows)?,
+                State::Start => self.start(last)?,
+                State::Opened | State::Member => self.member()?,
+                State::AfterMember | State::AfterRow | State::Closed => self.between()?,
+            };
+            if matches!(step, Step::More) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Skips white space; the next byte, if there is one.
+    fn next_byte(&mut self) -> Option<u8> {
+        let rest = self.window.rest();
+        match peek(rest, 0) {
+            Ok((at, byte)) => {
+                if at > 0 {
+                    self.window.consume(at);
+                }
+                Some(byte)
+            }
+            Err(_) => {
+                let length = rest.len();
+                self.window.consume(length);
+                None
+            }
+        }
+    }
+
+    fn to(&mut self, state: State) -> Step {
+        self.window.consume(1);
+        self.state = state;
+        Step::Done
+    }
+
+    fn start(&mut self, last: bool) -> Result<Step, Refused> {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        let rest = self.window.rest();
+        if self.window.offset() == 0 {
+            if rest.starts_with(MARK) {
+                self.window.consume(MARK.len());
+                return Ok(Step::Done);
+            }
+            if !last && MARK.starts_with(rest) {
+                return Ok(Step::More);
+            }
+        }
+        match self.next_byte() {
+            None => Ok(Step::More),
+            Some(b'{') => Ok(self.to(State::Opened)),
+            Some(_) => {
+                let rest = self.window.rest();
+                if !last && rest.len() < SHOWN_BYTES {
+                    return Ok(Step::More);
+                }
+                let beginning = rest.get(..SHOWN_BYTES).unwrap_or(rest);
+                let shown = text::shown(&String::from_utf8_lossy(beginning), SHOWN_CHARACTERS);
+                let what =
+                    format!("the body is no result of Looker's, which is a JSON object; it begins with: {shown}");
+                Err(Self::plainly(Refusal::new(
+                    RefusedKind::NotAResult,
+                    self.window.offset(),
+                    what,
+                )))
+            }
+        }
+    }
+
+    fn between(&mut self) -> Result<Step, Refused> {
+        let Some(byte) = self.next_byte() else {
+            return Ok(Step::More);
+        };
+        match (self.state, byte) {
+            (State::AfterMember, b',') => Ok(self.to(State::Member)),
+            (State::AfterMember, b'}') => Ok(self.to(State::Closed)),
+            (State::AfterRow, b',') => Ok(self.to(State::Row)),
+            (State::AfterRow, b']') => Ok(self.to(State::AfterMember)),
+            (State::Closed, _) => Err(self.malformed(0, "the result goes on after its end")),
+            (State::AfterRow, _) => Err(self.malformed(0, &wants("`,` or `]`"))),
+            _ => Err(self.malformed(0, &wants("`,` or `}`"))),
+        }
+    }
+
+    /// A refusal of the byte at `at` of what waits.
+    fn malformed(&self, at: usize, what: &str) -> Refused {
+        Refusal::new(RefusedKind::Malformed, self.window.offset() + at as u64, what).after(self.rows)
+    }
+
+    /// What waits, but no more of it than shows whether a row or member exceeds its limit.
+    fn limited(&self) -> &[u8] {
+        let most = usize::try_from(self.limits.max_row_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        let rest = self.window.rest();
+        rest.get(..most).unwrap_or(rest)
+    }
+
+    /// Refuses what is longer than a row or member may be.
+    fn check_length(&self, length: usize, what: impl std::fmt::Display) -> Result<(), Refused> {
+        let most = self.limits.max_row_bytes;
+        if length as u64 <= most {
+            return Ok(());
+        }
+        let what = format!("{what} has more than {most} bytes");
+        let too_large = Refusal::new(RefusedKind::TooLarge, self.window.offset(), what);
+        Err(too_large.hint("looker.max_row_bytes is the limit").after(self.rows))
+    }
+
+    /// What to do where a scan of [`Document::limited`] stopped: wait, or refuse.
+    fn stopped(&mut self, stop: Stop, what: &str) -> Result<Step, Refused> {
+        let most = self.limits.max_row_bytes;
+        match stop {
+            Stop::More => {
+                let seen = self.limited().len();
+                self.check_length(seen, what)?;
+                self.wanted = seen
+                    .saturating_mul(2)
+                    .min(usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1));
+                Ok(Step::More)
+            }
+            Stop::Bad { at, fault } => {
+                let kind = match fault {
+                    Fault::Expected(_) => RefusedKind::Malformed,
+                    Fault::TooDeep | Fault::TooManyPivots => RefusedKind::TooLarge,
+                };
+                let what = match fault {
+                    Fault::Expected(wanted) => wants(wanted),
+                    Fault::TooDeep => format!("the result is nested more than {} levels deep", self.limits.max_depth),
+                    Fault::TooManyPivots => "a row has too many pivoted values".to_owned(),
+                };
+                Err(Refusal::new(kind, self.window.offset() + at as u64, what).after(self.rows))
+            }
+        }
+    }
+
+    /// The span as text, or the refusal of its first byte that is no UTF-8.
+    fn utf8(&self, from: usize, to: usize) -> Result<&str, Refused> {
+        std::str::from_utf8(self.window.rest().get(from..to).unwrap_or_default())
+            .map_err(|error| self.malformed(from + error.valid_up_to(), "the result is malformed: no UTF-8"))
+    }
+
+    fn member(&mut self) -> Result<Step, Refused> {
+        match self.next_byte() {
+            None => return Ok(Step::More),
+            Some(b'}') if self.state == State::Opened => return Ok(self.to(State::Closed)),
+            Some(_) => {}
+        }
+        let bytes = self.limited();
+        let head = scan::key(bytes, 0).and_then(|key| Ok((key, peek(bytes, key.next)?)));
+        let (key, (start, first)) = match head {
+            Ok(head) => head,
+            Err(stop) => return self.stopped(stop, "a member of the result"),
+        };
+        let name = text::unescape(self.utf8(key.start, key.end)?).into_owned();
+        if name == "data" {
+            if self.has_data {
+                return Err(self.malformed(0, "the result has `data` twice"));
+            }
+            if first != b'[' {
+                let what = "the body is no result of Looker's: its `data` is no list";
+                return Err(Refusal::new(RefusedKind::NotAResult, self.window.offset() + start as u64, what).after(0));
+            }
+            self.check_plan(self.window.offset())?;
+            self.has_data = true;
+            self.window.consume(start + 1);
+            self.state = State::RowsOpened;
+            return Ok(Step::Done);
+        }
+        let end = match scan::value(self.limited(), start, self.limits.max_depth - 1) {
+            Ok(value) => value.end,
+            Err(stop) => return self.stopped(stop, "a member of the result"),
+        };
+        self.check_length(end, "a member of the result")?;
+        let at = self.window.offset() + start as u64;
+        let json = self.utf8(start, end)?;
+        match name.as_str() {
+            "fields" => {
+                if self.plan.is_some() {
+                    return Err(self.malformed(0, "the result has `fields` twice"));
+                }
+                let plan = Plan::new(json, &self.settings, &self.context, &self.limits);
+                if let Ok(plan) = &plan {
+                    self.sink.scanner = Scanner::new(&plan.keys);
+                }
+                self.plan = Some(plan.map_err(|why| (why, at)));
+            }
+            "errors" => {
+                if let Some(said) = query_error(json) {
+                    let failed = Refusal::new(RefusedKind::QueryFailed, at, "the query failed in Looker");
+                    return Err(failed.detail(said).after(self.rows));
+                }
+            }
+            "ran_at" => {
+                self.ran_at = serde_json::from_str::<String>(json)
+                    .ok()
+                    .and_then(|text| Timestamp::parse_rfc3339(&text));
+            }
+            _ => {}
+        }
+        if self.names.len() < NAMES {
+            self.names.push(text::shown(&name, 40));
+        }
+        self.window.consume(end);
+        self.state = State::AfterMember;
+        Ok(Step::Done)
+    }
+
+    fn row<R: Rows>(&mut self, rows: &mut R) -> Result<Step, Stopped<R::Error>> {
+        let Some(first) = self.next_byte() else {
+            return Ok(Step::More);
+        };
+        if first == b']' && self.state == State::RowsOpened {
+            return Ok(self.to(State::AfterMember));
+        }
+        let none = Keys::default();
+        let plan = self.plan.as_ref().and_then(|plan| plan.as_ref().ok());
+        let depth = self.limits.max_depth;
+        let most = usize::try_from(self.limits.max_row_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        let rest = self.window.rest();
+        let bytes = rest.get(..most).unwrap_or(rest);
+        let scanned = self
+            .sink
+            .scan(bytes, first, plan.map_or(&none, |plan| &plan.keys), depth);
+        let (end, looker_error) = match scanned {
+            Ok(scanned) => scanned,
+            Err(stop) => {
+                let what = format!("row {}", self.rows + 1);
+                return Ok(self.stopped(stop, &what)?);
+            }
+        };
+        self.check_length(end, format_args!("row {}", self.rows + 1))?;
+        let span = bytes.get(..end).unwrap_or_default();
+        let text = match std::str::from_utf8(span) {
+            Ok(text) => text,
+            Err(error) => {
+                return Err(self
+                    .malformed(error.valid_up_to(), "the result is malformed: no UTF-8")
+                    .into());
+            }
+        };
+        if let Some(range) = looker_error {
+            let said = message_text(text.get(range).unwrap_or_default());
+            let failed = Refusal::new(
+                RefusedKind::QueryFailed,
+                self.window.offset(),
+                "the query failed in Looker",
+            );
+            return Err(failed.detail(said).after(self.rows).into());
+        }
+        self.digest.row(span);
+        let number = self.rows + 1;
+        match plan {
+            Some(plan) => self.sink.row(plan, text, first, number, rows)?,
+            None => {
+                self.unspooled.extend_from_slice(span);
+                self.unspooled.push(b'\n');
+                if self.unspooled.len() >= PIECE {
+                    rows.spool(&self.unspooled).map_err(Stopped::Rows)?;
+                    self.unspooled.clear();
+                    self.spooled = true;
+                }
+            }
+        }
+        self.rows = number;
+        self.window.consume(end);
+        self.state = State::AfterRow;
+        Ok(Step::Done)
+    }
+
+    /// Converts the rows that came before `fields`, which were found to be well-formed then.
+    fn convert_spooled<R: Rows>(&mut self, rows: &mut R) -> Result<(), Stopped<R::Error>> {
+        let Some(Ok(plan)) = &self.plan else { return Ok(()) };
+        let received = self.window.received();
+        let total = self.rows;
+        let unreadable = |why: &dyn std::fmt::Display| {
+            Refusal::new(
+                RefusedKind::Spool,
+                received,
+                "the rows that came before `fields` could not be read again",
+            )
+            .detail(why.to_string())
+            .after(total)
+        };
+        let spool: Box<dyn Read + Send> = if self.spooled {
+            rows.unspool().map_err(Stopped::Rows)?
+        } else {
+            Box::new(std::io::empty())
+        };
+        // The last of them were never spooled.
+        let mut spool = spool.chain(std::io::Cursor::new(std::mem::take(&mut self.unspooled)));
+        let mut window = Window::default();
+        let mut piece = vec![0; PIECE];
+        let mut number = 0;
+        let mut wanted = 0;
+        loop {
+            let length = match spool.read(&mut piece) {
+                Ok(length) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(&error).into()),
+            };
+            window.append(piece.get(..length).unwrap_or_default());
+            if length > 0 && window.rest().len() < wanted {
+                continue;
+            }
+            while let Ok((start, first)) = peek(window.rest(), 0) {
+                window.consume(start);
+                let bytes = window.rest();
+                let end = match self.sink.scan(bytes, first, &plan.keys, self.limits.max_depth) {
+                    Ok((end, _)) => end,
+                    Err(Stop::More) if length > 0 => {
+                        wanted = bytes.len().saturating_mul(2);
+                        break;
+                    }
+                    Err(_) => return Err(unreadable(&"a row is not whole").into()),
+                };
+                let text =
+                    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).map_err(|error| unreadable(&error))?;
+                number += 1;
+                self.sink.row(plan, text, first, number, rows)?;
+                window.consume(end);
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        if number == total {
+            Ok(())
+        } else {
+            Err(unreadable(&format!("only {number} came back")).into())
+        }
+    }
+}
+
+impl Sink {
+    /// Where the row ends that `bytes` begin with, and what Looker says where the query failed.
+    #[inline]
+    fn scan(
+        &mut self,
+        bytes: &[u8],
+        first: u8,
+        keys: &Keys,
+        max_depth: u32,
+    ) -> Result<(usize, Option<std::ops::Range<usize>>), Stop> {
+        // The root, `data` and the row itself are open.
+        if first == b'{' {
+            let row = self.scanner.row(bytes, keys, max_depth - 3)?;
+            Ok((row.end, row.looker_error))
+        } else {
+            Ok((scan::value(bytes, 0, max_depth - 2)?.end, None))
+        }
+    }
+
+    /// Makes the event of the row that was just scanned, or a dead row.
+    fn row<R: Rows>(
+        &mut self,
+        plan: &Plan,
+        text: &str,
+        first: u8,
+        number: u64,
+        rows: &mut R,
+    ) -> Result<(), Stopped<R::Error>> {
+        let scanned = Scanned {
+            text,
+            cells: self.scanner.cells(),
+            leaves: self.scanner.leaves(),
+        };
+        let written = if first == b'{' {
+            self.template.write(plan, scanned, number, &mut self.event)
+        } else {
+            Err("row is no object".to_owned())
+        };
+        match written {
+            Ok(emitted) => {
+                self.events += 1;
+                let identity = Identity {
+                    user_id: emitted.user_id.as_deref(),
+                    anonymous_id: emitted.anonymous_id.as_deref(),
+                    email: emitted.email.as_deref(),
+                };
+                rows.event(number, emitted.own_timestamp, &self.event, identity)
+                    .map_err(Stopped::Rows)
+            }
+            Err(reason) => {
+                self.dead_rows += 1;
+                rows.dead_row(number, &reason, text.as_bytes()).map_err(Stopped::Rows)?;
+                if self.first_dead_rows.len() < 3 {
+                    self.first_dead_rows.push((number, reason));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wants(what: &str) -> String {
+    format!("the result is malformed: {what} expected")
+}
+
+/// What `errors` say, if they say anything.
+fn query_error(json: &str) -> Option<String> {
+    use serde_json::Value;
+    let errors = match serde_json::from_str(json) {
+        Ok(Value::Array(errors)) => errors,
+        Ok(Value::Null | Value::Bool(false)) => return None,
+        Ok(Value::String(error)) if error.is_empty() => return None,
+        Ok(Value::Object(error)) if error.is_empty() => return None,
+        Ok(error) => vec![error],
+        // Scanned before: it holds a lone surrogate, a number beyond doubles or the like, so it is no empty list.
+        Err(_) => return Some(text::shown(json, QUOTED_CHARACTERS)),
+    };
+    let first = errors.first()?;
+    let text = |key: &str| {
+        first
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.trim().is_empty())
+    };
+    let said = match (text("message"), text("message_details")) {
+        (Some(message), Some(details)) if details != message => format!("{message}: {details}"),
+        (Some(message), _) => message.to_owned(),
+        (None, Some(details)) => details.to_owned(),
+        (None, None) => first.as_str().map_or_else(|| first.to_string(), str::to_owned),
+    };
+    let mut said = text::shown(&said, QUOTED_CHARACTERS);
+    if errors.len() > 1 {
+        said.push_str(&format!(" (and {} more)", errors.len() - 1));
+    }
+    Some(said)
+}
+
+/// A JSON string's text, anything else as it stands.
+fn message_text(json: &str) -> String {
+    let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    let text = inner.map_or_else(|| json.into(), text::unescape);
+    text::shown(&text, QUOTED_CHARACTERS)
+}
