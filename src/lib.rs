@@ -13,5 +13,7 @@
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
 pub mod config;
+pub mod deliver;
 pub mod event;
+pub mod rudderstack;
 pub mod store;
