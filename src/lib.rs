@@ -14,5 +14,7 @@
 
 pub mod config;
 pub mod convert;
+pub mod deliver;
 pub mod event;
+pub mod rudderstack;
 pub mod store;
