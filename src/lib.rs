@@ -14,4 +14,6 @@
 
 pub mod config;
 pub mod event;
+pub mod looker;
+pub mod server;
 pub mod store;
