@@ -16,5 +16,7 @@ pub mod config;
 pub mod convert;
 pub mod deliver;
 pub mod event;
+pub mod looker;
 pub mod rudderstack;
+pub mod server;
 pub mod store;
