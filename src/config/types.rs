@@ -7,6 +7,12 @@ use std::time::Duration;
 
 use crate::event::{Secret, WriteKey};
 
+/// What one request may hold at the gateway, decompressed; more is 413.
+pub const GATEWAY_MAX_BYTES: u64 = 4_096_000;
+
+/// What a batch of one event adds to it: `{"batch":[…]}`, `timestamp` and `sentAt`, rounded up.
+pub const BATCH_FRAME_BYTES: u64 = 200;
+
 /// All settings of one pintle.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -90,7 +96,7 @@ pub struct RudderStack {
 }
 
 /// `[[destinations]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedDestination {
     /// Its name and id.
     pub name: String,
