@@ -2,7 +2,7 @@
 //!
 //! Every user id is `label-row`, so what arrives says of which run and which row it is.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::mix;
 
@@ -55,10 +55,10 @@ impl Document {
     }
 
     /// All before the first row.
-    pub(crate) fn head(&self) -> String {
+    fn head(&self) -> Result<String, fmt::Error> {
         let mut head = String::from("{");
         if let Some(ran_at) = &self.ran_at {
-            let _ = write!(head, "\"ran_at\":\"{ran_at}\",");
+            write!(head, "\"ran_at\":\"{ran_at}\",")?;
         }
         head.push_str("\"fields\":{\"measures\":[],\"dimensions\":[");
         for column in 0..self.columns {
@@ -69,37 +69,41 @@ impl Document {
             };
             let comma = if column == 0 { "" } else { "," };
             let name = self.column(column);
-            let _ = write!(head, "{comma}{{\"name\":\"{name}\",\"label\":\"Users {column}\",\"tags\":{tags}}}");
+            write!(
+                head,
+                "{comma}{{\"name\":\"{name}\",\"label\":\"Users {column}\",\"tags\":{tags}}}"
+            )?;
         }
         head.push_str("],\"table_calculations\":[],\"pivots\":[]},\"errors\":[],\"data\":[");
-        head
+        Ok(head)
     }
 
     /// The row, from 1 on, without a comma.
-    pub(crate) fn row(&self, row: u64, into: &mut String) {
+    fn row(&self, row: u64, into: &mut String) -> fmt::Result {
         into.push('{');
         for column in 0..self.columns {
             let comma = if column == 0 { "" } else { "," };
-            let _ = write!(into, "{comma}\"{}\":{{\"value\":", self.column(column));
+            write!(into, "{comma}\"{}\":{{\"value\":", self.column(column))?;
             let begin = into.len();
-            self.value(row, column, into);
+            self.value(row, column, into)?;
             if self.detail {
                 let value = into.get(begin..).unwrap_or_default().trim_matches('"').to_owned();
-                let _ = write!(
+                write!(
                     into,
                     ",\"rendered\":\"{value}\",\"html\":\"<a href=\\\"/x?v={value}\\\">{value}</a>\",\
                      \"links\":[{{\"label\":\"Drill {{into}}\",\"url\":\"/explore?f[{column}]={value}\"}}]"
-                );
+                )?;
             }
             into.push('}');
         }
         into.push('}');
+        Ok(())
     }
 
-    fn value(&self, row: u64, column: usize, into: &mut String) {
+    fn value(&self, row: u64, column: usize, into: &mut String) -> fmt::Result {
         let random = mix(row.wrapping_mul(64).wrapping_add(column as u64));
         let bad = self.bad_rows.contains(&row);
-        let _ = match column {
+        match column {
             0 | 1 if bad => write!(into, "null"),
             0 => write!(into, "\"{}-{row}\"", self.label),
             1 => write!(into, "\"person{:06}@example.com\"", random % 1_000_000),
@@ -110,12 +114,15 @@ impl Document {
                 3 => write!(into, "\"2024-{:02}-{:02}\"", 1 + random % 12, 1 + random % 28),
                 _ => write!(into, "{}", ["true", "false", "null"][(random % 3) as usize]),
             },
-        };
+        }
     }
 
     /// The whole document in pieces of about 64 KiB.
     pub(crate) fn pieces(&self) -> Pieces {
-        Pieces { document: self.clone(), next: 0 }
+        Pieces {
+            document: self.clone(),
+            next: 0,
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -137,7 +144,7 @@ impl Iterator for Pieces {
     fn next(&mut self) -> Option<String> {
         if self.next == 0 {
             self.next = 1;
-            return Some(self.document.head());
+            return self.document.head().ok();
         }
         let last = self.document.rows;
         if self.next > last + 1 {
@@ -148,7 +155,7 @@ impl Iterator for Pieces {
             if self.next > 1 {
                 piece.push_str(",\n");
             }
-            self.document.row(self.next, &mut piece);
+            self.document.row(self.next, &mut piece).expect("a string takes all");
             self.next += 1;
         }
         if self.next > last {
@@ -170,7 +177,11 @@ fn documents_are_json_with_as_many_rows_as_they_say() {
         if rows == 3_000 {
             assert_eq!(value["data"][2_999]["users.id"]["value"], "a-3000");
             assert!(value["data"][1]["users.id"]["value"].is_null());
-            assert!(text.len() as u64 / rows > 350, "{} bytes a row", text.len() as u64 / rows);
+            assert!(
+                text.len() as u64 / rows > 350,
+                "{} bytes a row",
+                text.len() as u64 / rows
+            );
         }
         let detail: serde_json::Value = serde_json::from_str(&lite.detail().text()).unwrap();
         assert_eq!(detail["data"].as_array().unwrap().len() as u64, rows);

@@ -21,7 +21,11 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(method: &str, path: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), ..Self::default() }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -40,7 +44,10 @@ impl Request {
     }
 
     fn head(&self, address: SocketAddr) -> String {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n", self.method, self.path);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n",
+            self.method, self.path
+        );
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -107,7 +114,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -129,8 +139,18 @@ impl Exchange {
             Err(error) => return Err(self.written.err().unwrap_or(error)),
         };
         let head_took = self.began.elapsed();
-        let mut answer = Answer { status, headers, body: Vec::new(), whole: true, took: head_took, head_took };
-        answer.whole = if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+        let mut answer = Answer {
+            status,
+            headers,
+            body: Vec::new(),
+            whole: true,
+            took: head_took,
+            head_took,
+        };
+        answer.whole = if answer
+            .header("transfer-encoding")
+            .is_some_and(|value| value.contains("chunked"))
+        {
             read_chunks(&mut reader, &mut answer.body).is_ok()
         } else if let Some(length) = answer.header("content-length").and_then(|value| value.parse().ok()) {
             let mut body = Vec::new();

@@ -13,8 +13,8 @@ pub(crate) enum Json {
     Bool(bool),
     Number(String),
     Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 struct Members<'a>(Vec<(String, &'a RawValue)>);
@@ -47,13 +47,21 @@ impl Json {
         Ok(match text.as_bytes().first() {
             Some(b'{') => {
                 let members: Members<'_> = serde_json::from_str(text)?;
-                let parsed: Result<Vec<_>, _> =
-                    members.0.into_iter().map(|(key, raw)| Ok((key, Self::parse(raw.get())?))).collect();
+                let parsed: Result<Vec<_>, _> = members
+                    .0
+                    .into_iter()
+                    .map(|(key, raw)| Ok((key, Self::parse(raw.get())?)))
+                    .collect();
                 Self::Object(parsed?)
             }
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                Self::List(items.into_iter().map(|raw| Self::parse(raw.get())).collect::<Result<_, _>>()?)
+                Self::List(
+                    items
+                        .into_iter()
+                        .map(|raw| Self::parse(raw.get()))
+                        .collect::<Result<_, _>>()?,
+                )
             }
             Some(b'"') => Self::Text(serde_json::from_str(text)?),
             Some(b't' | b'f') => Self::Bool(serde_json::from_str(text)?),

@@ -24,7 +24,7 @@ use super::http::{Answer, Exchange, Request as Call};
 /// What a download URL gives, once.
 #[derive(Debug, Clone)]
 pub(crate) struct Download {
-    content: Content,
+    pub(crate) content: Content,
     pub(crate) status: u16,
     pub(crate) content_type: String,
     /// Sent gzipped, although nobody asked for it.
@@ -42,7 +42,7 @@ pub(crate) struct Download {
 }
 
 #[derive(Debug, Clone)]
-enum Content {
+pub(crate) enum Content {
     Text(Bytes),
     Made(Document),
 }
@@ -79,7 +79,11 @@ impl Download {
             Content::Text(text) => {
                 let text = text.clone();
                 let length = text.len();
-                Box::new((0..length).step_by(16_384).map(move |from| text.slice(from..length.min(from + 16_384))))
+                Box::new(
+                    (0..length)
+                        .step_by(16_384)
+                        .map(move |from| text.slice(from..length.min(from + 16_384))),
+                )
             }
         }
     }
@@ -88,7 +92,11 @@ impl Download {
 fn gzipped(text: &[u8]) -> Bytes {
     use io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text).and_then(|()| encoder.finish()).expect("a vector takes all").into()
+    encoder
+        .write_all(text)
+        .and_then(|()| encoder.finish())
+        .expect("a vector takes all")
+        .into()
 }
 
 #[derive(Default)]
@@ -114,7 +122,9 @@ impl Drop for Looker {
 
 impl Looker {
     pub(crate) fn start() -> Self {
-        let listener = super::runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let listener = super::runtime()
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shelf = Arc::new(Mutex::new(Shelf::default()));
         let task = super::runtime().spawn(accept(listener, Arc::clone(&shelf)));
@@ -178,42 +188,59 @@ async fn accept(listener: TcpListener, shelf: Arc<Mutex<Shelf>>) {
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 fn full(text: &str) -> Body {
-    Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
+    Full::new(Bytes::from(text.to_owned()))
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 async fn serve(download: Option<Download>) -> Response<Body> {
     let response = Response::builder();
     let Some(download) = download else {
         let gone = full(r#"{"message":"Not found","documentation_url":"https://cloud.google.com/looker/docs/"}"#);
-        return response.status(404).header("Content-Type", "application/json").body(gone).expect("fixed parts");
+        return response
+            .status(404)
+            .header("Content-Type", "application/json")
+            .body(gone)
+            .expect("fixed parts");
     };
     tokio::time::sleep(download.delay).await;
     if let Some(elsewhere) = &download.redirect {
-        return response.status(302).header("Location", elsewhere).body(full("")).expect("fixed parts");
+        return response
+            .status(302)
+            .header("Location", elsewhere)
+            .body(full(""))
+            .expect("fixed parts");
     }
-    let mut response = response.status(download.status).header("Content-Type", &download.content_type);
+    let mut response = response
+        .status(download.status)
+        .header("Content-Type", &download.content_type);
     if download.gzip {
         response = response.header("Content-Encoding", "gzip");
     }
     let (pause, pace, cut) = (download.pause, download.pace, download.cut);
-    let frames = stream::unfold((download.pieces(), 0_u64, false), move |(mut pieces, number, ended)| async move {
-        if ended {
-            return None;
-        }
-        if number > 0 {
-            tokio::time::sleep(if number == 1 { pause } else { pace }).await;
-        }
-        match pieces.next() {
-            Some(piece) => Some((Ok(Frame::data(piece)), (pieces, number + 1, false))),
-            None if cut => {
-                // So that what was written is on its way before the connection goes.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                Some((Err(io::ErrorKind::ConnectionAborted.into()), (pieces, number, true)))
+    let frames = stream::unfold(
+        (download.pieces(), 0_u64, false),
+        move |(mut pieces, number, ended)| async move {
+            if ended {
+                return None;
             }
-            None => None,
-        }
-    });
-    response.body(StreamBody::new(frames).boxed_unsync()).expect("fixed parts")
+            if number > 0 {
+                tokio::time::sleep(if number == 1 { pause } else { pace }).await;
+            }
+            match pieces.next() {
+                Some(piece) => Some((Ok(Frame::data(piece)), (pieces, number + 1, false))),
+                None if cut => {
+                    // So that what was written is on its way before the connection goes.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Some((Err(io::ErrorKind::ConnectionAborted.into()), (pieces, number, true)))
+                }
+                None => None,
+            }
+        },
+    );
+    response
+        .body(StreamBody::new(frames).boxed_unsync())
+        .expect("fixed parts")
 }
 
 /// The hub as Looker knows it: an address and a token.
@@ -309,7 +336,9 @@ impl Hub {
     }
 
     pub(crate) fn list(&self) -> Answer {
-        self.call("POST", "/").ask(self.address).expect("the hub answers the list")
+        self.call("POST", "/")
+            .ask(self.address)
+            .expect("the hub answers the list")
     }
 
     pub(crate) fn form(&self, action: &str, body: impl Into<Vec<u8>>) -> Answer {
@@ -356,9 +385,16 @@ pub(crate) fn told(answer: &Answer) -> Told {
     let json = answer.json();
     let looker = &json["looker"];
     Told {
-        success: looker["success"].as_bool().unwrap_or_else(|| panic!("no looker.success in {json}")),
+        success: looker["success"]
+            .as_bool()
+            .unwrap_or_else(|| panic!("no looker.success in {json}")),
         message: looker["message"].as_str().unwrap_or_default().to_owned(),
-        validation_errors: looker["validation_errors"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect(),
+        validation_errors: looker["validation_errors"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect(),
         newlines,
     }
 }
@@ -383,23 +419,51 @@ mod tests {
         assert_eq!(fetch(&url).unwrap().status, 404);
         assert_eq!(looker.asked(&url), 2);
 
-        let answer = fetch(&looker.offer(Download { cut: true, ..Download::text(document.text()) })).unwrap();
+        let answer = fetch(&looker.offer(Download {
+            cut: true,
+            ..Download::text(document.text())
+        }))
+        .unwrap();
         assert!(!answer.whole);
         assert_eq!(answer.text(), document.text());
 
-        let answer = fetch(&looker.offer(Download { gzip: true, ..Download::made(&document) })).unwrap();
+        let answer = fetch(&looker.offer(Download {
+            gzip: true,
+            ..Download::made(&document)
+        }))
+        .unwrap();
         let mut text = String::new();
         io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*answer.body), &mut text).unwrap();
-        assert_eq!((answer.header("content-encoding"), text), (Some("gzip"), document.text()));
+        assert_eq!(
+            (answer.header("content-encoding"), text),
+            (Some("gzip"), document.text())
+        );
 
-        let late = Download { delay: Duration::from_millis(200), pause: Duration::from_millis(200), ..Download::made(&document) };
+        let late = Download {
+            delay: Duration::from_millis(200),
+            pause: Duration::from_millis(200),
+            ..Download::made(&document)
+        };
         let answer = fetch(&looker.offer(late)).unwrap();
         assert!(answer.head_took >= Duration::from_millis(200) && answer.took >= Duration::from_millis(400));
-        let status = Download { status: 503, content_type: "text/html".into(), ..Download::text("<p>") };
+        let status = Download {
+            status: 503,
+            content_type: "text/html".into(),
+            ..Download::text("<p>")
+        };
         let answer = fetch(&looker.offer_at("same", status)).unwrap();
-        assert_eq!((answer.status, answer.header("content-type"), answer.text()), (503, Some("text/html"), "<p>".into()));
-        let redirect = Download { redirect: Some("http://127.0.0.1:1/".into()), ..Download::text("") };
-        assert_eq!(fetch(&looker.offer(redirect)).unwrap().header("location"), Some("http://127.0.0.1:1/"));
+        assert_eq!(
+            (answer.status, answer.header("content-type"), answer.text()),
+            (503, Some("text/html"), "<p>".into())
+        );
+        let redirect = Download {
+            redirect: Some("http://127.0.0.1:1/".into()),
+            ..Download::text("")
+        };
+        assert_eq!(
+            fetch(&looker.offer(redirect)).unwrap().header("location"),
+            Some("http://127.0.0.1:1/")
+        );
     }
 
     #[test]
@@ -410,8 +474,13 @@ mod tests {
         assert_eq!(body["scheduled_plan"]["download_url"], "http://l/1");
         assert_eq!(body["scheduled_plan"]["query"]["vis_config"]["hidden_fields"][0], "a.b");
         assert!(body["attachment"].is_null());
-        let attached = Delivery::Attachment { mimetype: "application/json".into(), data: json!("{}") };
-        let body = Execute::new("rudder_event", "http://r", "key", attached).webhook_id("w").body();
+        let attached = Delivery::Attachment {
+            mimetype: "application/json".into(),
+            data: json!("{}"),
+        };
+        let body = Execute::new("rudder_event", "http://r", "key", attached)
+            .webhook_id("w")
+            .body();
         assert_eq!(body["attachment"]["data"], "{}");
         assert!(body["scheduled_plan"]["download_url"].is_null());
     }

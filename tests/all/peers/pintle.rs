@@ -32,7 +32,10 @@ impl Config {
 
     /// A key with its value as TOML.
     pub(crate) fn set(mut self, section: &str, key: &str, value: &str) -> Self {
-        self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self.sections
+            .entry(section.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -82,8 +85,17 @@ impl Drop for Pintle {
 impl Pintle {
     /// A new store and a running server.
     pub(crate) fn start(config: Config) -> Self {
-        let folder = tempfile::Builder::new().prefix("pintle-test").tempdir().expect("a folder");
-        let mut pintle = Self { folder, config, hub: free_port(), admin: free_port(), child: None };
+        let folder = tempfile::Builder::new()
+            .prefix("pintle-test")
+            .tempdir()
+            .expect("a folder");
+        let mut pintle = Self {
+            folder,
+            config,
+            hub: free_port(),
+            admin: free_port(),
+            child: None,
+        };
         // Between finding a port free and taking it, somebody else may.
         for _ in 0..5 {
             if pintle.try_serve().is_ok() {
@@ -109,7 +121,10 @@ impl Pintle {
                 command.env_remove(name);
             }
         }
-        command.env("NO_PROXY", "127.0.0.1").current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .env("NO_PROXY", "127.0.0.1")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command.arg("--config").arg(self.path("pintle.toml"));
         command
     }
@@ -130,16 +145,28 @@ impl Pintle {
             .set("admin", "listen", &format!("\"{}\"", self.admin))
             .set("store", "path", &format!("{:?}", self.store().display().to_string()));
         fs::write(self.path("pintle.toml"), config.text()).map_err(|error| error.to_string())?;
-        let log = File::options().create(true).append(true).open(self.path("log")).map_err(|error| error.to_string())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .map_err(|error| error.to_string())?;
         let also = log.try_clone().map_err(|error| error.to_string())?;
-        let mut child =
-            self.command().arg("serve").stdout(log).stderr(also).spawn().map_err(|error| error.to_string())?;
+        let mut child = self
+            .command()
+            .arg("serve")
+            .stdout(log)
+            .stderr(also)
+            .spawn()
+            .map_err(|error| error.to_string())?;
         let began = Instant::now();
         loop {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("it ended with {status}"));
             }
-            if Request::new("GET", "/health").ask(self.hub).is_ok_and(|answer| answer.status == 200) {
+            if Request::new("GET", "/health")
+                .ask(self.hub)
+                .is_ok_and(|answer| answer.status == 200)
+            {
                 self.child = Some(child);
                 return Ok(());
             }
@@ -188,14 +215,23 @@ impl Pintle {
     /// Runs a verb with `--json` and reads what it prints; panics where it fails.
     #[track_caller]
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.command().arg("--json").args(arguments).output().expect("the binary runs");
+        let output = self
+            .command()
+            .arg("--json")
+            .args(arguments)
+            .output()
+            .expect("the binary runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success(),
             "pintle {}: {}{}\n{text}\n{}",
             arguments.join(" "),
             output.status,
-            output.status.signal().map(|signal| format!(", signal {signal}")).unwrap_or_default(),
+            output
+                .status
+                .signal()
+                .map(|signal| format!(", signal {signal}"))
+                .unwrap_or_default(),
             String::from_utf8_lossy(&output.stderr)
         );
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("pintle {}: {error}: {text}", arguments.join(" ")))
@@ -205,8 +241,15 @@ impl Pintle {
     pub(crate) fn hub(&self) -> Hub {
         let told = self.json(&["token"]);
         let url = told["url"].as_str().expect("a url");
-        assert_eq!(url.trim_end_matches('/'), format!("http://{}", self.hub), "the hub's URL");
-        Hub { address: self.hub, token: told["token"].as_str().expect("a token").to_owned() }
+        assert_eq!(
+            url.trim_end_matches('/'),
+            format!("http://{}", self.hub),
+            "the hub's URL"
+        );
+        Hub {
+            address: self.hub,
+            token: told["token"].as_str().expect("a token").to_owned(),
+        }
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {
@@ -215,7 +258,10 @@ impl Pintle {
 
     /// All runs, newest first.
     pub(crate) fn runs(&self) -> Vec<Value> {
-        self.json(&["runs", "--limit", "1000"]).as_array().expect("an array").clone()
+        self.json(&["runs", "--limit", "1000"])
+            .as_array()
+            .expect("an array")
+            .clone()
     }
 
     /// The run of a delivery.
@@ -223,11 +269,16 @@ impl Pintle {
     pub(crate) fn run_of(&self, webhook_id: &str) -> Value {
         let runs = self.runs();
         let mut found = runs.iter().filter(|run| run["looker"]["webhook_id"] == webhook_id);
-        found.next().unwrap_or_else(|| panic!("no run of {webhook_id}: {runs:?}")).clone()
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no run of {webhook_id}: {runs:?}"))
+            .clone()
     }
 
     pub(crate) fn backlog(&self) -> u64 {
-        self.json(&["status"])["backlog"]["events"].as_u64().expect("a number of events")
+        self.json(&["status"])["backlog"]["events"]
+            .as_u64()
+            .expect("a number of events")
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -247,7 +298,9 @@ impl Pintle {
 
 /// A port that is free now.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
 }
 
 /// Reads `/proc`; also of a process that ended and was not yet waited for.
@@ -259,7 +312,9 @@ pub(crate) fn usage(pid: u32) -> Usage {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let kilobytes = |name: &str| -> f64 {
         let line = status.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0.0)
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0.0)
     };
     Usage {
         resident_mb: kilobytes("VmRSS:") * 1024.0 / 1e6,

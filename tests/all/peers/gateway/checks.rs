@@ -35,7 +35,9 @@ pub(crate) fn write_key(authorization: Option<&str>) -> Result<String, Refusal> 
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
         .map(|(_, encoded)| encoded)
         .ok_or(NO_KEY)?;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| NO_KEY)?;
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .map_err(|_| NO_KEY)?;
     let text = String::from_utf8(decoded).map_err(|_| NO_KEY)?;
     match text.split_once(':') {
         Some((key, _)) if !key.is_empty() => Ok(key.to_owned()),
@@ -63,13 +65,13 @@ pub(crate) fn events(settings: &Settings, body: &[u8]) -> Result<Vec<Arrived>, R
         #[serde(borrow)]
         batch: Option<&'a RawValue>,
     }
-    let batch = serde_json::from_str::<Root<'_>>(root.get()).ok().and_then(|root| root.batch);
+    let batch = serde_json::from_str::<Root<'_>>(root.get())
+        .ok()
+        .and_then(|root| root.batch);
     let raw: Vec<&RawValue> = match batch {
         None => Vec::new(),
         Some(batch) if batch.get() == "null" => Vec::new(),
-        Some(batch) if batch.get().starts_with('[') => {
-            serde_json::from_str(batch.get()).map_err(|_| INVALID_JSON)?
-        }
+        Some(batch) if batch.get().starts_with('[') => serde_json::from_str(batch.get()).map_err(|_| INVALID_JSON)?,
         Some(other) => vec![other],
     };
     if settings.strict {
@@ -120,7 +122,15 @@ fn one_event(settings: &Settings, text: &str) -> Result<Arrived, Refusal> {
         .message_id
         .filter(|raw| raw.get().starts_with('"'))
         .and_then(stringified);
-    Ok(Arrived { message_id, user_id, text: if settings.keep_texts { text.to_owned() } else { String::new() } })
+    Ok(Arrived {
+        message_id,
+        user_id,
+        text: if settings.keep_texts {
+            text.to_owned()
+        } else {
+            String::new()
+        },
+    })
 }
 
 /// A value as the gateway sees an id: text as it is, other JSON as its text; None where nothing visible is left.
@@ -132,7 +142,9 @@ fn stringified(raw: &RawValue) -> Option<String> {
     };
     let visible: String = text
         .chars()
-        .filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}'))
+        .filter(|c| {
+            !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}')
+        })
         .collect();
     let visible = visible.trim();
     (!visible.is_empty()).then(|| visible.to_owned())

@@ -39,13 +39,18 @@ pub(crate) enum Mood {
     /// Reads the head and says nothing until the mood changes.
     Hang,
     /// Reads at this pace. What takes longer than ten seconds is stored and never answered, as Go's write timeout does.
-    Slow { bytes_a_second: u64 },
+    Slow {
+        bytes_a_second: u64,
+    },
     /// Answers this much later; the events are stored before.
     Late(Duration),
     /// 500 with a database's words.
     DatabaseError,
     /// 429 to this many requests, then up.
-    RateLimited { requests: u64, retry_after: Option<u64> },
+    RateLimited {
+        requests: u64,
+        retry_after: Option<u64>,
+    },
     /// A login page with status 200.
     Html,
     /// 302 to somewhere.
@@ -113,7 +118,9 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn start(settings: Settings) -> Self {
-        let listener = super::runtime().block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let listener = super::runtime()
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Up),
@@ -123,7 +130,11 @@ impl Gateway {
         });
         let (commands, receiver) = mpsc::unbounded_channel();
         super::runtime().spawn(accept(Arc::clone(&shared), listener, address, receiver));
-        Self { address, shared, commands }
+        Self {
+            address,
+            shared,
+            commands,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -139,7 +150,9 @@ impl Gateway {
     pub(crate) fn set(&self, mood: Mood) {
         let (done, changed) = blocking::channel();
         self.commands.send((mood, done)).expect("the gateway runs");
-        changed.recv_timeout(Duration::from_secs(10)).expect("the gateway changes its mood");
+        changed
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the gateway changes its mood");
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Settings)) {
@@ -157,13 +170,22 @@ impl Gateway {
 
     /// The texts of the events of one key, in order of arrival.
     pub(crate) fn texts(&self, key: &str) -> Vec<String> {
-        self.seen(|seen| seen.events.iter().filter(|event| event.key == key).map(|event| event.text.clone()).collect())
+        self.seen(|seen| {
+            seen.events
+                .iter()
+                .filter(|event| event.key == key)
+                .map(|event| event.text.clone())
+                .collect()
+        })
     }
 
     pub(crate) fn clear(&self) {
         let mut seen = lock(&self.shared.seen);
         let in_flight = std::mem::take(&mut seen.in_flight);
-        *seen = Seen { in_flight, ..Seen::default() };
+        *seen = Seen {
+            in_flight,
+            ..Seen::default()
+        };
     }
 }
 
@@ -228,10 +250,12 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     let cut = Arc::new(Notify::new());
     let service = {
         let cut = Arc::clone(&cut);
-        service_fn(move |request| -> Pin<Box<dyn Future<Output = Result<_, Infallible>> + Send>> {
-            let (shared, cut) = (Arc::clone(&shared), Arc::clone(&cut));
-            Box::pin(async move { Ok(answer(&shared, request, &cut).await) })
-        })
+        service_fn(
+            move |request| -> Pin<Box<dyn Future<Output = Result<_, Infallible>> + Send>> {
+                let (shared, cut) = (Arc::clone(&shared), Arc::clone(&cut));
+                Box::pin(async move { Ok(answer(&shared, request, &cut).await) })
+            },
+        )
     };
     let mut serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
@@ -257,7 +281,12 @@ struct Reply {
 
 impl Reply {
     fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, kind: "text/plain; charset=utf-8", body: body.into(), headers: Vec::new() }
+        Self {
+            status,
+            kind: "text/plain; charset=utf-8",
+            body: body.into(),
+            headers: Vec::new(),
+        }
     }
 
     fn of((status, text): Refusal) -> Self {
@@ -279,25 +308,42 @@ impl Drop for Flight<'_> {
 }
 
 async fn answer(shared: &Shared, request: Request<Incoming>, cut: &Notify) -> Response<Full<Bytes>> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let key = checks::write_key(header("authorization").as_deref());
     let gzip = header("content-encoding");
     let name = key.clone().unwrap_or_default();
     lock(&shared.seen).begin(&name);
-    let asked = Asked { at: Instant::now(), key: name, status: 0, events: 0, bytes: 0, took: Duration::ZERO };
+    let asked = Asked {
+        at: Instant::now(),
+        key: name,
+        status: 0,
+        events: 0,
+        bytes: 0,
+        took: Duration::ZERO,
+    };
     let mut flight = Flight { shared, asked };
     let (parts, mut body) = request.into_parts();
     let (reply, body_read) = reply(shared, &parts, key, gzip, &mut body, cut, &mut flight.asked).await;
     flight.asked.status = reply.status;
 
-    let mut response = Response::builder().status(reply.status).header("Content-Type", reply.kind);
+    let mut response = Response::builder()
+        .status(reply.status)
+        .header("Content-Type", reply.kind);
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
     if !body_read && !drained(&mut body).await {
         response = response.header("Connection", "close");
     }
-    response.body(Full::new(Bytes::from(reply.body))).expect("a response of fixed parts")
+    response
+        .body(Full::new(Bytes::from(reply.body)))
+        .expect("a response of fixed parts")
 }
 
 /// Reads what is left of a small body, so that the connection can be kept; false where too much is left.
@@ -307,7 +353,10 @@ async fn drained(body: &mut Incoming) -> bool {
     }
     let mut left = UNREAD;
     while let Some(frame) = body.frame().await {
-        let read = frame.ok().and_then(|frame| frame.into_data().ok()).map_or(0, |data| data.len() as u64);
+        let read = frame
+            .ok()
+            .and_then(|frame| frame.into_data().ok())
+            .map_or(0, |data| data.len() as u64);
         left = left.saturating_sub(read);
         if left == 0 {
             return false;
@@ -337,7 +386,9 @@ async fn reply(
         }
         Mood::Redirect => {
             let mut reply = Reply::text(302, "");
-            reply.headers.push(("Location", "http://127.0.0.1:9/elsewhere".to_owned()));
+            reply
+                .headers
+                .push(("Location", "http://127.0.0.1:9/elsewhere".to_owned()));
             return (reply, false);
         }
         _ => {}
@@ -384,14 +435,25 @@ async fn store(
 ) -> Reply {
     match mood {
         Mood::RateLimited { requests, retry_after } => {
-            *lock(&shared.mood) =
-                if requests > 1 { Mood::RateLimited { requests: requests - 1, retry_after } } else { Mood::Up };
+            *lock(&shared.mood) = if requests > 1 {
+                Mood::RateLimited {
+                    requests: requests - 1,
+                    retry_after,
+                }
+            } else {
+                Mood::Up
+            };
             let mut reply = Reply::of(checks::RATE_LIMIT);
-            reply.headers.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
+            reply
+                .headers
+                .extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
             return reply;
         }
         Mood::DatabaseError => {
-            return Reply::text(500, "pq: could not extend file \"base/16384/2619\": No space left on device\n");
+            return Reply::text(
+                500,
+                "pq: could not extend file \"base/16384/2619\": No space left on device\n",
+            );
         }
         _ => {}
     }
@@ -434,6 +496,8 @@ fn decoded(sent: Vec<u8>, encoding: Option<&str>) -> std::io::Result<Vec<u8>> {
         return Ok(sent);
     }
     let mut all = Vec::with_capacity(sent.len() * 8);
-    flate2::read::MultiGzDecoder::new(&*sent).take(256 << 20).read_to_end(&mut all)?;
+    flate2::read::MultiGzDecoder::new(&*sent)
+        .take(256 << 20)
+        .read_to_end(&mut all)?;
     Ok(all)
 }

@@ -84,8 +84,17 @@ impl Seen {
                 if let Some(id) = &event.message_id {
                     *self.by_message_id.entry(id.clone()).or_default() += 1;
                 }
-                let Arrived { message_id, user_id, text } = event;
-                self.events.push(Event { key: key.to_owned(), message_id, user_id, text });
+                let Arrived {
+                    message_id,
+                    user_id,
+                    text,
+                } = event;
+                self.events.push(Event {
+                    key: key.to_owned(),
+                    message_id,
+                    user_id,
+                    text,
+                });
             }
         }
     }
@@ -94,7 +103,9 @@ impl Seen {
         if !self.tallies.contains_key(label) {
             self.tallies.insert(label.to_owned(), Tally::default());
         }
-        let Some(tally) = self.tallies.get_mut(label) else { return };
+        let Some(tally) = self.tallies.get_mut(label) else {
+            return;
+        };
         if row <= tally.last {
             tally.repeated += 1;
         } else {
