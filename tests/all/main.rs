@@ -6,6 +6,7 @@
     reason = "a test that fails should panic"
 )]
 
+mod demo;
 mod golden;
 mod kill;
 mod million;
