@@ -7,8 +7,11 @@
 )]
 
 mod demo;
+mod door;
 mod golden;
 mod kill;
 mod million;
 mod peers;
+mod stage;
+mod weather;
 mod whole_way;
