@@ -12,6 +12,7 @@
 //! `main → cli → {server, admin}`; `server → {looker, admin, deliver}`; `looker → {convert, store, rudderstack}`;
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
+pub mod cli;
 pub mod config;
 pub mod convert;
 pub mod deliver;

@@ -1,0 +1,17 @@
+//! pintle from outside: a real process, a scripted Looker on one side and a scripted RudderStack on the other.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails should panic"
+)]
+
+mod demo;
+mod door;
+mod golden;
+mod kill;
+mod million;
+mod peers;
+mod stage;
+mod weather;
+mod whole_way;
