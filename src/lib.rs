@@ -12,6 +12,9 @@
 //! `main → cli → {server, admin}`; `server → {looker, admin, deliver}`; `looker → {convert, store, rudderstack}`;
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod event;
+pub mod manual;
 pub mod store;
