@@ -95,6 +95,7 @@ pub(super) fn order(
         looker,
         received_at: arrival.at,
         replay_of: Vec::new(),
+        replay: None,
     };
     let refused = |answer: Answer| {
         Box::new(Refused {

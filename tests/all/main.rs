@@ -1,11 +1,13 @@
-//! pintle from outside: a real process, a scripted Looker on one side and a scripted RudderStack on the other.
+//! Tests from outside, in one binary: the program as its users meet it, a real process with a scripted Looker on one side
+//! and a scripted RudderStack on the other.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test that fails should panic"
+    reason = "a test that panics has failed, and says where"
 )]
 
+mod cli;
 mod demo;
 mod door;
 mod golden;
