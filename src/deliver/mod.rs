@@ -18,6 +18,7 @@ mod notice;
 mod pace;
 mod size;
 mod status;
+mod stored;
 
 #[cfg(test)]
 mod memory;
@@ -35,3 +36,4 @@ pub use machine::{Event, Limits, Machine, Next, Settle, Step};
 pub use notice::{Listener, Notice};
 pub use size::Learned;
 pub use status::{State, Status};
+pub use stored::StoredBacklog;
