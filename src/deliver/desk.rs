@@ -192,7 +192,11 @@ impl<B: Backlog> Desk<B> {
     fn prepare(&self, first: usize, count: usize, gzip: bool) -> Result<Body, BacklogError> {
         let events = self.lease.events.iter().skip(first).take(count);
         // A run's id holds the time of its acceptance.
-        let accepted = events.clone().map(|event| event.run.0.timestamp_ms()).max().unwrap_or(0);
+        let accepted = events
+            .clone()
+            .map(|event| event.run.0.timestamp_ms())
+            .max()
+            .unwrap_or(0);
         let sent_at = stamp(Timestamp::now(), Timestamp(accepted as i64));
         body(events.map(|event| self.lease.bytes_of(event)), &sent_at, gzip)
             .map_err(|error| BacklogError(format!("a batch cannot be compressed: {error}")))
@@ -208,7 +212,12 @@ impl<B: Backlog> Desk<B> {
 impl<B: Backlog> Desk<B> {
     /// Where the events of a batch are.
     pub(super) fn leased(&self, first: usize, count: usize) -> impl Iterator<Item = B::Position> {
-        self.lease.events.iter().skip(first).take(count).map(|event| event.position.clone())
+        self.lease
+            .events
+            .iter()
+            .skip(first)
+            .take(count)
+            .map(|event| event.position.clone())
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod backlog;
 mod counters;
+mod deliveries;
 mod desk;
 mod gateway;
 mod lane;
@@ -29,6 +30,7 @@ mod weather_tests;
 
 pub use backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError, Lease, LeasedEvent};
 pub use counters::{Counters, CountersSnapshot, DURATION_BUCKETS, Durations, DurationsSnapshot};
+pub use deliveries::{Deliveries, is_trouble};
 pub use gateway::{Connect, Gateway};
 pub use lane::{Handle, LaneGone, Sources};
 pub use lanes::{Lanes, Settings, Unfinished};

@@ -50,7 +50,9 @@ impl Backlog for StoredBacklog {
                 end: one.range.end,
             })
             .collect();
-        Ok(self.0.note_attempt(attempt.at, &events, attempt.bytes as u64, &attempt.answer, attempt.took)?)
+        Ok(self
+            .0
+            .note_attempt(attempt.at, &events, attempt.bytes as u64, &attempt.answer, attempt.took)?)
     }
 
     fn sync(&mut self) -> Result<(), BacklogError> {

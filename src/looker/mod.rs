@@ -19,6 +19,7 @@ mod origin;
 mod pipe;
 mod reply;
 mod request;
+mod rooms;
 mod routes;
 mod seams;
 mod settings;
@@ -55,6 +56,7 @@ use settings::Settings;
 pub use download::ClientError;
 pub use origin::{OriginError, Origins, is_forbidden};
 pub use reply::ReplyBody;
+pub use rooms::{ConverterRoom, ConverterRun, GatewayProbe, StoreWriter};
 pub use seams::{
     Boxed, Conversion, Converters, Intake, IntakeError, LaneStatus, Probe, RunEnd, RunObserver, RunTerms, RunWriter,
     Stopped, Summary, Trouble,
@@ -182,12 +184,18 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         match route {
             Route::Health => return reply::json(StatusCode::OK, &json!({"status": "ok"})),
             Route::Status => {
-                return reply::json(StatusCode::OK, &json!({"name": "pintle", "version": env!("CARGO_PKG_VERSION")}));
+                return reply::json(
+                    StatusCode::OK,
+                    &json!({"name": "pintle", "version": env!("CARGO_PKG_VERSION")}),
+                );
             }
             Route::Ready => return self.ready_reply().await,
             Route::WrongMethod(allowed) => return reply::wrong_method(allowed),
             Route::NotFound => {
-                return reply::error(StatusCode::NOT_FOUND, "this path is none of the hub's; Looker's admin page takes the URL that `pintle token` prints");
+                return reply::error(
+                    StatusCode::NOT_FOUND,
+                    "this path is none of the hub's; Looker's admin page takes the URL that `pintle token` prints",
+                );
             }
             Route::List | Route::Definition(_) | Route::Form(_) | Route::Execute(_) => {}
         }
@@ -272,7 +280,13 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         reply::json(StatusCode::OK, &form)
     }
 
-    async fn execute<B>(&self, settings: Arc<Settings>, action: Action, headers: &HeaderMap, body: B) -> Response<ReplyBody>
+    async fn execute<B>(
+        &self,
+        settings: Arc<Settings>,
+        action: Action,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -288,7 +302,10 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         };
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
-            return said(&Answer::failure(500, format!("the system gives no random numbers: {error}")), &location);
+            return said(
+                &Answer::failure(500, format!("the system gives no random numbers: {error}")),
+                &location,
+            );
         }
         let arrival = Arrival {
             action,
@@ -354,7 +371,10 @@ async fn arrived(mut coming: Coming) -> Answer {
         Err(_) => None,
     };
     answer.unwrap_or_else(|| {
-        Answer::failure(500, "the run ended without an answer: see `pintle runs` and pintle's log, and send it again")
+        Answer::failure(
+            500,
+            "the run ended without an answer: see `pintle runs` and pintle's log, and send it again",
+        )
     })
 }
 
@@ -363,7 +383,10 @@ fn said(answer: &Answer, location: &str) -> Response<ReplyBody> {
 }
 
 fn not_ready(reason: &str) -> Response<ReplyBody> {
-    reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reason": reason}))
+    reply::json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({"status": "not ready", "reason": reason}),
+    )
 }
 
 fn location(name: &str) -> String {
@@ -372,7 +395,10 @@ fn location(name: &str) -> String {
 
 fn no_action(name: &str) -> String {
     let known = Action::ALL.map(Action::looker_name).join(", ");
-    format!("this hub has no action \"{}\"; it has {known}", name.escape_default().take(64).collect::<String>())
+    format!(
+        "this hub has no action \"{}\"; it has {known}",
+        name.escape_default().take(64).collect::<String>()
+    )
 }
 
 /// A header's text, cut, where it is there and not blank.

@@ -59,7 +59,11 @@ pub(super) fn order(
     let chosen = destination::choose(request, &settings.named, &settings.planes).map_err(|error| {
         let answer = Answer::failure(400, error.to_string());
         Box::new(Refused {
-            answer: if error.is_of_field() { answer.about(destination::FIELD) } else { answer },
+            answer: if error.is_of_field() {
+                answer.about(destination::FIELD)
+            } else {
+                answer
+            },
             run: None,
         })
     })?;
@@ -95,6 +99,7 @@ pub(super) fn order(
         looker,
         received_at: arrival.at,
         replay_of: Vec::new(),
+        replay: None,
     };
     let refused = |answer: Answer| {
         Box::new(Refused {

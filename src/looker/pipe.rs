@@ -67,7 +67,10 @@ impl Failure {
 
     fn answer(self, rows: u64) -> Answer {
         if self.counted {
-            let text = format!("{} after {rows} rows; nothing of it was kept, send it again", self.message);
+            let text = format!(
+                "{} after {rows} rows; nothing of it was kept, send it again",
+                self.message
+            );
             return Answer::failure(self.http_code, text);
         }
         Answer::failure(self.http_code, self.message)
@@ -209,7 +212,9 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
                 None => {
                     self.check_stop()?;
                     let text = "the download's task ended without a word; pintle's log says more".to_owned();
-                    return Err(Broke::Answer(Failure::counted(500, text).answer(self.conversion.rows_read())));
+                    return Err(Broke::Answer(
+                        Failure::counted(500, text).answer(self.conversion.rows_read()),
+                    ));
                 }
             }
         }

@@ -4,9 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::seams::{
-    Boxed, Conversion, Converters, Intake, IntakeError, Probe, RunTerms, RunWriter, Stopped, Summary,
-};
+use super::seams::{Boxed, Conversion, Converters, Intake, IntakeError, Probe, RunTerms, RunWriter, Stopped, Summary};
 use crate::config::Config;
 use crate::convert::{self, Converter, Identity, Provenance, RefusedKind, RunContext};
 use crate::event::{Destination, Timestamp};
@@ -123,7 +121,12 @@ impl Converters for ConverterRoom {
             max_row_bytes: config.looker.max_row_bytes,
             ..convert::Limits::default()
         };
-        ConverterRun(Converter::new(&config.events, terms.user_id_from_email, limits, context))
+        ConverterRun(Converter::new(
+            &config.events,
+            terms.user_id_from_email,
+            limits,
+            context,
+        ))
     }
 }
 
@@ -166,14 +169,16 @@ impl<W: RunWriter> convert::Rows for ToWriter<'_, W> {
     ) -> Result<(), IntakeError> {
         let mut ids = [""; 3];
         let mut known = 0;
-        for (place, id) in ids
-            .iter_mut()
-            .zip([identity.user_id, identity.anonymous_id, identity.email].into_iter().flatten())
-        {
+        for (place, id) in ids.iter_mut().zip(
+            [identity.user_id, identity.anonymous_id, identity.email]
+                .into_iter()
+                .flatten(),
+        ) {
             *place = id;
             known += 1;
         }
-        self.0.event(row, own_timestamp, stored_event, ids.get(..known).unwrap_or(&[]))
+        self.0
+            .event(row, own_timestamp, stored_event, ids.get(..known).unwrap_or(&[]))
     }
 
     fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), IntakeError> {
@@ -221,9 +226,10 @@ impl Probe for GatewayProbe {
                 rudderstack::Probe::Good => Ok(()),
                 rudderstack::Probe::Refused { hold, words } => Err(format!("{} ({words})", hold.reason())),
                 // A gateway that is down now takes the events later: that is what pintle is for.
-                rudderstack::Probe::Failed { failure, words } => {
-                    Err(format!("{} ({words}); events are kept until it answers", failure.reason()))
-                }
+                rudderstack::Probe::Failed { failure, words } => Err(format!(
+                    "{} ({words}); events are kept until it answers",
+                    failure.reason()
+                )),
             }
         })
     }

@@ -23,14 +23,7 @@ const PLAIN_AFTER: u32 = 2;
 const SWEEP_EACH: u32 = 5;
 
 impl Machine {
-    pub(super) fn answered(
-        &mut self,
-        judged: Judged,
-        took: Duration,
-        now: Timestamp,
-        random: u64,
-        step: &mut Step,
-    ) {
+    pub(super) fn answered(&mut self, judged: Judged, took: Duration, now: Timestamp, random: u64, step: &mut Step) {
         let Some(Flight::Batch {
             first,
             count,
@@ -213,7 +206,9 @@ impl Machine {
         self.drop_suspicion();
         self.attempts = self.attempts.saturating_add(1);
         let (rounds, probes) = match self.mode {
-            Mode::Held { trying: true, rounds, .. } => (rounds.saturating_add(1), 0),
+            Mode::Held {
+                trying: true, rounds, ..
+            } => (rounds.saturating_add(1), 0),
             Mode::Held { rounds, probes, .. } => (rounds, probes.saturating_add(1)),
             _ => (0, 0),
         };
@@ -241,7 +236,11 @@ impl Machine {
         if persists || matches!(failure, Failure::Timeout | Failure::Reset) {
             self.size.halve(sent);
         }
-        let patience = if failure == Failure::BodyCut { PERSISTS } else { 2 * PERSISTS };
+        let patience = if failure == Failure::BodyCut {
+            PERSISTS
+        } else {
+            2 * PERSISTS
+        };
         self.plain_next = persists && self.server_errors % patience == 0;
         self.size.begin_ramp(AFTER_OUTAGE);
 
@@ -250,7 +249,9 @@ impl Machine {
             // It failed once more: does the next one pass?
             Mode::Stalled { at, .. } if may_be_its_own && *at < self.refused.len() => *at += 1,
             Mode::Stalled { .. } => self.drop_suspicion(),
-            Mode::Flowing | Mode::Failing { .. } if may_be_its_own && sent.events == 1 && first == self.refused.len() => {
+            Mode::Flowing | Mode::Failing { .. }
+                if may_be_its_own && sent.events == 1 && first == self.refused.len() =>
+            {
                 if self.stalled == 0 {
                     self.stalled_since = now;
                 }

@@ -288,7 +288,14 @@ impl Machine {
                 self.forget_window();
                 step.rewind = true;
                 self.flight = None;
-                self.fail("the store cannot be read or written".to_owned(), words, None, now, random, &mut step);
+                self.fail(
+                    "the store cannot be read or written".to_owned(),
+                    words,
+                    None,
+                    now,
+                    random,
+                    &mut step,
+                );
             }
             Event::Pause => {
                 if !self.paused {
@@ -342,7 +349,11 @@ impl Machine {
 
     fn reason(&self) -> Option<String> {
         let with = |reason: String, words: &str| {
-            if words.is_empty() { reason } else { format!("{reason}: {words}") }
+            if words.is_empty() {
+                reason
+            } else {
+                format!("{reason}: {words}")
+            }
         };
         match &self.mode {
             _ if self.paused => Some("paused by an operator".to_owned()),
@@ -379,9 +390,17 @@ impl Machine {
             self.begin_anew(step);
         }
         let held = matches!(self.mode, Mode::Held { trying: false, .. });
-        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. }) {
+        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. })
+        {
             let words = self.refused.last().cloned().unwrap_or_default();
-            self.enter(Mode::Broken { at: 0, trials: 0, words }, step);
+            self.enter(
+                Mode::Broken {
+                    at: 0,
+                    trials: 0,
+                    words,
+                },
+                step,
+            );
         }
         if held || self.probe_first {
             return self.probe(step);
@@ -433,8 +452,8 @@ impl Machine {
             sent.bytes += size;
         }
         let left = self.window.len() - first - sent.events;
-        let ahead = (self.suspects == 0 && self.refused.is_empty() && left < sent.events)
-            .then_some((room.events, room.bytes));
+        let ahead =
+            (self.suspects == 0 && self.refused.is_empty() && left < sent.events).then_some((room.events, room.bytes));
         self.send(first, sent, ahead, step);
     }
 
@@ -571,7 +590,10 @@ impl Machine {
     fn begin_anew(&mut self, step: &mut Step) {
         self.refused.clear();
         self.streak = 0;
-        if matches!(self.mode, Mode::Broken { .. } | Mode::Stalled { .. } | Mode::Confirming { .. }) {
+        if matches!(
+            self.mode,
+            Mode::Broken { .. } | Mode::Stalled { .. } | Mode::Confirming { .. }
+        ) {
             self.size.begin_ramp(AFTER_OUTAGE);
             self.enter(Mode::Flowing, step);
         }
@@ -613,5 +635,9 @@ fn broken_reason() -> String {
 }
 
 fn plural(events: usize) -> String {
-    if events == 1 { "event".to_owned() } else { format!("{events} events") }
+    if events == 1 {
+        "event".to_owned()
+    } else {
+        format!("{events} events")
+    }
 }
