@@ -12,6 +12,7 @@
 //! `main → cli → {server, admin}`; `server → {looker, admin, deliver}`; `looker → {convert, store, rudderstack}`;
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod convert;
@@ -20,4 +21,5 @@ pub mod event;
 pub mod looker;
 pub mod rudderstack;
 pub mod server;
+pub mod manual;
 pub mod store;

@@ -3,15 +3,19 @@
 use toml::Value;
 
 use super::keys::{Change, KEYS};
+use super::problem::Place;
+use super::reading::Reading;
 use super::types::Config;
 
-/// Each setting that is not a default, as TOML writes it, secrets as `***`, in the order of `config.example.toml`.
-pub fn settings_that_differ(config: &Config) -> Vec<(&'static str, Value)> {
-    let default = Config::default();
-    KEYS.iter()
-        .filter(|key| key.differs(config, &default))
-        .map(|key| (key.path, key.display(config)))
-        .collect()
+impl Reading {
+    /// Each setting that is not a default, as TOML writes it, secrets as `***`, in the order of `config.example.toml`.
+    pub fn settings_that_differ(&self) -> Vec<(&'static str, Value)> {
+        let default = Config::default();
+        KEYS.iter()
+            .filter(|key| self.place(key.path) != Place::Default && key.differs(&self.config, &default))
+            .map(|key| (key.path, key.display(&self.config)))
+            .collect()
+    }
 }
 
 /// The keys in which two configurations differ.
@@ -51,39 +55,35 @@ pub fn changed(running: &Config, new: &Config) -> (Config, Changes) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::config::NamedDestination;
-    use crate::event::{Secret, WriteKey};
+    use crate::config::Environment;
+    use crate::event::Secret;
 
     #[test]
     fn secrets_are_never_shown() {
-        let mut config = Config::default();
-        config.hub.secret = Secret::new("hush-secret");
-        config.hub.previous_secrets = vec![Secret::new("hush-previous")];
-        config.admin.token = Secret::new("hush-token");
-        config.alerts.url = "https://hooks.example/hush".to_owned();
-        config.destinations.push(NamedDestination {
-            name: "marketing".to_owned(),
-            url: "https://rudder.example".to_owned(),
-            write_key: WriteKey::new("hush-key"),
-            user_id_from_email: Some(true),
-        });
-        config.hub.max_runs = 4;
-        let shown = format!("{:?}", settings_that_differ(&config));
+        let text = "[hub]\nsecret = \"hush-secret\"\nprevious_secrets = [\"hush-previous\"]\nmax_runs = 4\nlabel = \"RudderStack\"\n\
+                    [admin]\ntoken = \"hush-token\"\n[alerts]\nurl = \"https://hooks.example/hush\"\n[[destinations]]\n\
+                    name = \"a\"\nurl = \"https://r.example\"\nwrite_key = \"hush-key\"\nuser_id_from_email = true";
+        let reading = Reading::of(Some((Path::new("/etc/pintle/p.toml"), text)), &Environment::default());
+        assert_eq!(reading.errors, []);
+        let settings = reading.settings_that_differ();
+        let shown = format!("{settings:?}");
         assert!(!shown.contains("hush"), "{shown}");
-        for key in [
-            "hub.secret",
-            "hub.previous_secrets",
-            "hub.max_runs",
-            "destinations",
-            "admin.token",
-            "alerts.url",
-        ] {
-            assert!(shown.contains(key), "{key} is missing in {shown}");
-        }
-        assert_eq!(settings_that_differ(&Config::default()), []);
+        let keys: Vec<_> = settings.iter().map(|(key, _)| *key).collect();
+        // The label was given as it is by default; the store's folder is elsewhere, but was not given.
+        assert_eq!(
+            keys,
+            [
+                "hub.secret",
+                "hub.previous_secrets",
+                "hub.max_runs",
+                "destinations",
+                "admin.token",
+                "alerts.url"
+            ]
+        );
     }
 
     #[test]

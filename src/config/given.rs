@@ -202,7 +202,7 @@ impl<'a> Given<'a> {
                     described(other)
                 )),
             }),
-            DeValue::String(text) => refuse(format!("must be a list; write [\"{}\"]", cut(text))),
+            DeValue::String(text) => refuse(format!("must be a list; write [\"{}\"]", quotable(text))),
             _ => refuse(self.wants(r#"a list of origins such as ["https://looker.corp.example:9999"]"#)),
         }
     }
@@ -265,7 +265,10 @@ fn each<'a, T>(
 pub fn origin(text: &str) -> Result<String, String> {
     const EXAMPLE: &str = r#"such as "https://looker.corp.example:9999""#;
     if text.contains('*') {
-        return Err(format!("\"{}\" has a wildcard; list each origin, {EXAMPLE}", cut(text)));
+        return Err(format!(
+            "\"{}\" has a wildcard; list each origin, {EXAMPLE}",
+            quotable(text)
+        ));
     }
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
@@ -274,10 +277,13 @@ pub fn origin(text: &str) -> Result<String, String> {
             return Err(match Url::parse(&supposed) {
                 Ok(url) if !text.contains("://") && url.has_host() && !text.trim().is_empty() => format!(
                     "\"{}\" has no scheme; write \"{}\"",
-                    cut(text),
+                    quotable(text),
                     url.origin().ascii_serialization()
                 ),
-                _ => format!("\"{}\" is no origin; write scheme, host and port, {EXAMPLE}", cut(text)),
+                _ => format!(
+                    "\"{}\" is no origin; write scheme, host and port, {EXAMPLE}",
+                    quotable(text)
+                ),
             });
         }
     };
@@ -302,7 +308,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         _ if !text.contains("://") && !text.is_empty() => {
-            return Err(format!("\"{0}\" has no scheme; write \"https://{0}\"", cut(text)));
+            return Err(format!("\"{0}\" has no scheme; write \"https://{0}\"", quotable(text)));
         }
         _ => return Err(format!("must be a URL of http or https, {example}")),
     };
@@ -313,7 +319,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
         let bare = text.split(['?', '#']).next().unwrap_or(text);
         return Err(format!(
             "must not have a query or a fragment; write \"{}\"",
-            cut(bare.trim_end_matches('/'))
+            quotable(bare.trim_end_matches('/'))
         ));
     }
     Ok(url)
@@ -333,16 +339,16 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
 
 fn described(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => format!("\"{}\"", cut(text)),
-        DeValue::Integer(number) => format!("the number {}", cut(&number.to_string())),
-        DeValue::Float(number) => format!("the number {}", cut(number.as_str())),
+        DeValue::String(text) => format!("\"{}\"", quotable(text)),
+        DeValue::Integer(number) => format!("the number {}", quotable(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", quotable(number.as_str())),
         DeValue::Boolean(value) => value.to_string(),
         other => kind_of(other).to_owned(),
     }
 }
 
-/// At most 60 characters of a text, on one line.
-fn cut(text: &str) -> String {
+/// At most 60 characters of a text, on one line, for an error that quotes what was given.
+pub fn quotable(text: &str) -> String {
     let mut short: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         short.push('…');

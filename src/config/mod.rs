@@ -24,12 +24,12 @@ mod units;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use difference::{Changes, changed, settings_that_differ};
+pub use difference::{Changes, changed};
 pub use environment::Environment;
-pub use given::origin;
+pub use given::{origin, quotable};
 pub use nearest::nearest;
 pub use problem::{Invalid, Place, Problem};
-pub use reading::Reading;
+pub use reading::{Reading, key_names};
 pub use types::*;
 pub use units::{duration_text, parse_duration, parse_size, size_text};
 

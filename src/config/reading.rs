@@ -39,7 +39,9 @@ impl Reading {
             file: file.map(|(path, _)| path.to_owned()),
             ..Self::default()
         };
-        let folder = file.and_then(|(path, _)| path.parent()).unwrap_or(Path::new(""));
+        let folder = file
+            .and_then(|(path, _)| path.parent())
+            .unwrap_or_else(|| Path::new(""));
         // The default of the store's folder counts as though it stood in the file: each command finds the same store,
         // wherever it is called.
         reading.config.store.path = folder.join(&reading.config.store.path);
@@ -395,15 +397,10 @@ fn known_tables() -> Vec<String> {
     known
 }
 
-/// Every key that a file may hold, also those of a destination.
-#[cfg(test)]
-pub(super) fn every_key() -> Vec<String> {
-    paths()
-        .filter(|path| path != "destinations")
-        .chain(
-            super::destinations::KEYS
-                .iter()
-                .map(|key| format!("destinations.{key}")),
-        )
-        .collect()
+/// Every key that a file may hold, also those of a destination: `hub.listen`, `destinations.url`.
+pub fn key_names() -> impl Iterator<Item = String> {
+    let of_each = super::destinations::KEYS
+        .iter()
+        .map(|key| format!("destinations.{key}"));
+    paths().filter(|path| path != "destinations").chain(of_each)
 }

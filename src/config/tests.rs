@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::keys::KEYS;
-use super::reading::every_key;
 use super::*;
 
 fn read_text(text: &str, variables: &[(&str, &str)]) -> Reading {
@@ -381,7 +382,7 @@ fn the_example_has_every_key_and_a_reason() {
             seen.push(format!("{table}.{name}"));
         }
     }
-    let mut every = every_key();
+    let mut every: Vec<String> = key_names().collect();
     every.sort();
     seen.sort();
     assert_eq!(seen, every);
@@ -427,4 +428,17 @@ fn the_examples_comments_are_good_too() {
     assert_eq!(reading.config.destinations.len(), 1);
     assert_eq!(reading.config.events.tags.len(), 1);
     assert_eq!(reading.config.hub.user_attributes.len(), 1);
+}
+
+proptest! {
+    /// Whatever a slip of the hand makes of the example: it is read or refused with a line, and never a panic.
+    #[test]
+    fn a_slip_of_the_hand_is_refused_with_its_line(at in 0..EXAMPLE.len(), length in 0..40_usize, put in "[\\PC\n]{0,6}") {
+        let end = (at + length).min(EXAMPLE.len());
+        prop_assume!(EXAMPLE.is_char_boundary(at) && EXAMPLE.is_char_boundary(end));
+        let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[end..]);
+        for problem in read_text(&text, &[]).errors {
+            prop_assert!(matches!(problem.place, Place::File(_, Some(_))), "{problem}");
+        }
+    }
 }

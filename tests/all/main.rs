@@ -1,4 +1,6 @@
 //! pintle from outside: a real process, a scripted Looker on one side and a scripted RudderStack on the other.
+//! Tests from outside, in one binary: the program as its users meet it.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,3 +17,7 @@ mod peers;
 mod stage;
 mod weather;
 mod whole_way;
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod cli;

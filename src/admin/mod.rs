@@ -1,0 +1,3 @@
+//! What people and scripts see of a running or resting pintle.
+
+pub mod selection;
