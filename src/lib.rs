@@ -19,7 +19,7 @@ pub mod convert;
 pub mod deliver;
 pub mod event;
 pub mod looker;
+pub mod manual;
 pub mod rudderstack;
 pub mod server;
-pub mod manual;
 pub mod store;

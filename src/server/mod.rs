@@ -7,6 +7,7 @@ mod hub;
 mod limits;
 mod listen;
 mod notify;
+mod service;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use hub::HubHandler;
 pub use limits::{BodyError, LimitedBody, Limits};
 pub use listen::{Activated, ListenError, Listener, activated};
 pub use notify::Notifier;
+pub use service::{AdminParts, Ending, Outside, RealDeliveries, ServiceError, Serving, destination_of, run};
 pub use signals::{Drained, Signal, Signals, drain};
 pub use tls::{Tls, TlsError};
 

@@ -1,13 +1,13 @@
 //! pintle from outside: a real process, a scripted Looker on one side and a scripted RudderStack on the other.
-//! Tests from outside, in one binary: the program as its users meet it.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a test that fails should panic"
+    reason = "a test that panics has failed, and says where"
 )]
 
+mod cli;
 mod demo;
 mod door;
 mod golden;
@@ -17,7 +17,3 @@ mod peers;
 mod stage;
 mod weather;
 mod whole_way;
-    reason = "a test that panics has failed, and says where"
-)]
-
-mod cli;

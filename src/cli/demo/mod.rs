@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use super::{Exit, Expected, Globals, Output};
+
 /// `pintle demo`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 #[command(after_help = "Examples:\n  pintle demo\n  pintle demo --rows 1000 --keep")]
@@ -139,6 +141,29 @@ impl Error {
     /// Whoever read standard output has gone (`| head`): no word about it.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// `pintle demo`: exit 0 only where the counts are right.
+pub(super) fn command(arguments: DemoArguments, globals: &Globals, output: &mut Output) -> Result<(), Expected> {
+    let counted = match run(arguments, globals.json, globals.quiet) {
+        Ok(counted) => counted,
+        // Whoever read it has gone: there is nobody to tell.
+        Err(error) if error.is_closed_pipe() => return Ok(()),
+        Err(error) => {
+            return Err(Expected::Failed {
+                message: error.to_string(),
+                code: None,
+            });
+        }
+    };
+    if globals.json {
+        output.json(&counted)?;
+    }
+    if counted.ok {
+        Ok(())
+    } else {
+        Err(Expected::Told(Exit::Failed))
     }
 }
 
