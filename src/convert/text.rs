@@ -36,6 +36,14 @@ pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// The same as a name is sent: U+0000 is U+FFFD too.
+pub(super) fn unescape_name(raw: &str) -> Cow<'_, str> {
+    match unescape(raw) {
+        Cow::Owned(name) if name.contains('\0') => Cow::Owned(name.replace('\0', "\u{fffd}")),
+        name => name,
+    }
+}
+
 /// The character of `uXXXX` or `uXXXX\uXXXX`, and what follows.
 fn code_point(escape: &str) -> (char, &str) {
     let after = |count| escape.get(count..).unwrap_or_default();
