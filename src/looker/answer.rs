@@ -10,6 +10,8 @@ use crate::store::RunRecord;
 
 /// Said of a run that comes while pintle stops, or that it had to stop.
 pub(super) const STOPPING: &str = "pintle is stopping; send it again";
+/// The code of a failure whose cause is in the document.
+pub(super) const REFUSED_DOCUMENT: u16 = 422;
 /// A dead letter's reason, a database's error: the answer is a dialog, not a page.
 const MAX_REASON_CHARS: usize = 300;
 const MAX_MESSAGE_CHARS: usize = 4000;
@@ -83,7 +85,7 @@ impl Answer {
             success,
             message,
             validation_errors: BTreeMap::new(),
-            http_code: 422,
+            http_code: REFUSED_DOCUMENT,
         }
     }
 }
@@ -105,18 +107,24 @@ impl Circumstances<'_> {
             } else {
                 "Looker's own limit"
             };
-            text.push_str(&format!(" Exactly {} rows are {whose}: Looker may have cut the result. Send all results, or raise the limit.",
-                record.rows));
+            text.push_str(&format!(
+                " Exactly {} rows are {whose}: Looker may have cut the result. Send all results, or raise the limit.",
+                record.rows
+            ));
         }
         if let Some(earlier) = record.repeats.filter(|_| record.rows > 0) {
-            text.push_str(&format!(" The rows are those of run {earlier}: this is likely a second sending."));
+            text.push_str(&format!(
+                " The rows are those of run {earlier}: this is likely a second sending."
+            ));
         }
         if let Some(trouble) = &self.trouble {
             let name = self.destination.name.as_deref().unwrap_or(self.destination.id.as_str());
-            text.push_str(&format!(" They are safe, but the destination {name} is {} since {}: {}. They are sent when it is back.",
+            text.push_str(&format!(
+                " They are safe, but the destination {name} is {} since {}: {}. They are sent when it is back.",
                 trouble.what,
                 trouble.since,
-                cut(trouble.reason.trim().trim_end_matches('.'), MAX_REASON_CHARS)));
+                cut(trouble.reason.trim().trim_end_matches('.'), MAX_REASON_CHARS)
+            ));
         }
         text
     }
@@ -256,16 +264,28 @@ pub(super) mod tests {
 
     #[test]
     fn what_a_person_in_looker_reads() {
-        let id = "01hf7yat00000000000000000" .to_owned() + "1";
-        assert_eq!(said(&record(0, 0), &[], None, None), (true, format!("0 rows accepted (run {id}).")));
-        assert_eq!(said(&record(1, 0), &[], None, None), (true, format!("1 row accepted (run {id}).")));
+        let id = "01hf7yat00000000000000000".to_owned() + "1";
+        assert_eq!(
+            said(&record(0, 0), &[], None, None),
+            (true, format!("0 rows accepted (run {id})."))
+        );
+        assert_eq!(
+            said(&record(1, 0), &[], None, None),
+            (true, format!("1 row accepted (run {id})."))
+        );
         assert_eq!(
             said(&record(1000, 2), &[(17, "a"), (40, "b")], None, None),
-            (true, format!("998 of 1000 rows accepted; 2 kept as dead letters: row 17: a; row 40: b (run {id})."))
+            (
+                true,
+                format!("998 of 1000 rows accepted; 2 kept as dead letters: row 17: a; row 40: b (run {id}).")
+            )
         );
         assert_eq!(
             said(&record(5, 5), &[(1, "a"), (2, "a"), (3, "a")], None, None),
-            (false, format!("0 of 5 rows accepted; 5 kept as dead letters: row 1: a; row 2: a; row 3: a; … (run {id})."))
+            (
+                false,
+                format!("0 of 5 rows accepted; 5 kept as dead letters: row 1: a; row 2: a; row 3: a; … (run {id}).")
+            )
         );
         let mut all = record(500, 0);
         all.maybe_truncated = true;

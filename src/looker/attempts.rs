@@ -62,6 +62,12 @@ mod tests {
         assert_eq!(all.iter().filter(|attempt| attempt.log.is_some()).count(), 5);
         assert_eq!(all.iter().filter(|attempt| attempt.too_many).count(), 50);
         let later = attempts.failed(now + WINDOW);
-        assert_eq!(later, Attempt { log: Some(145), too_many: false });
+        assert_eq!(
+            later,
+            Attempt {
+                log: Some(145),
+                too_many: false
+            }
+        );
     }
 }

@@ -13,17 +13,25 @@ pub(super) const FIELD: &str = "destination";
 /// Why there is no destination. The text is for whoever set up the action or the schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DestinationError {
-    #[error("The destination \"{name}\" is not one of this hub's: {known}. Choose another in the schedule, or have it configured again.")]
+    #[error(
+        "The destination \"{name}\" is not one of this hub's: {known}. Choose another in the schedule, or have it configured again."
+    )]
     Unknown { name: String, known: String },
-    #[error("The action's setting {param} is empty. An admin sets it in Looker under Admin > Actions (or as the Looker user attribute that the hub names).")]
+    #[error(
+        "The action's setting {param} is empty. An admin sets it in Looker under Admin > Actions (or as the Looker user attribute that the hub names)."
+    )]
     Missing { param: &'static str },
     #[error("Choose a destination: the action has no {param} of its own. Known: {known}.")]
     NotChosen { param: &'static str, known: String },
     #[error("The action's setting rudder_server_url is not good: {0}.")]
     Url(#[from] OriginError),
-    #[error("The action's setting rudder_server_url has a query or fragment. It is the data plane's URL alone, like https://rudder.example.com.")]
+    #[error(
+        "The action's setting rudder_server_url has a query or fragment. It is the data plane's URL alone, like https://rudder.example.com."
+    )]
     NotAPlainUrl,
-    #[error("The action's setting rudder_write_key holds characters that no write key has. Copy it again from the source's Setup tab.")]
+    #[error(
+        "The action's setting rudder_write_key holds characters that no write key has. Copy it again from the source's Setup tab."
+    )]
     BadKey,
 }
 
@@ -41,7 +49,11 @@ pub(super) struct Chosen {
     pub(super) user_id_from_email: Option<bool>,
 }
 
-pub(super) fn choose(request: &Request, named: &[NamedDestination], planes: &Origins) -> Result<Chosen, DestinationError> {
+pub(super) fn choose(
+    request: &Request,
+    named: &[NamedDestination],
+    planes: &Origins,
+) -> Result<Chosen, DestinationError> {
     let known = || named.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(name) = request.form_param(FIELD).map(|name| name.trim().to_owned()) {
         let found = named.iter().find(|one| one.name == name);
@@ -116,11 +128,21 @@ mod tests {
     fn the_form_comes_before_the_settings() {
         let own = json!({"rudder_write_key": " key ", "rudder_server_url": "https://r.example//v1/batch/"});
         let any = Origins::default();
-        let chosen = choose(&request(own.clone(), json!({})), &named(), &any).unwrap().destination;
+        let chosen = choose(&request(own.clone(), json!({})), &named(), &any)
+            .unwrap()
+            .destination;
         assert_eq!((chosen.url.as_str(), chosen.name), ("https://r.example", None));
         assert_eq!(chosen.id, DestinationId::of("https://r.example", &WriteKey::new("key")));
-        let chosen = choose(&request(own.clone(), json!({"destination": "marketing"})), &named(), &any).unwrap();
-        assert_eq!((chosen.destination.id.as_str(), chosen.user_id_from_email), ("marketing", Some(true)));
+        let chosen = choose(
+            &request(own.clone(), json!({"destination": "marketing"})),
+            &named(),
+            &any,
+        )
+        .unwrap();
+        assert_eq!(
+            (chosen.destination.id.as_str(), chosen.user_id_from_email),
+            ("marketing", Some(true))
+        );
         assert_eq!(chosen.destination.url, "https://m.example");
         let unknown = choose(&request(own, json!({"destination": "sales"})), &named(), &any).unwrap_err();
         assert!(unknown.is_of_field() && unknown.to_string().contains("marketing"));
@@ -134,13 +156,35 @@ mod tests {
             (json!(null), vec![], "rudder_write_key is empty"),
             (json!({"rudder_write_key": "k"}), vec![], "rudder_server_url is empty"),
             (json!({"rudder_write_key": ""}), named(), "Choose a destination"),
-            (json!({"rudder_write_key": "k k", "rudder_server_url": url}), vec![], "characters that no write key"),
-            (json!({"rudder_write_key": "k", "rudder_server_url": "rudder"}), vec![], "not a URL"),
-            (json!({"rudder_write_key": "k", "rudder_server_url": "https://a:b@r.example"}), vec![], "user name"),
-            (json!({"rudder_write_key": "k", "rudder_server_url": "https://other.example"}), vec![], "[rudderstack] allowed_origins"),
-            (json!({"rudder_write_key": "k", "rudder_server_url": "https://r.example?x=1"}), vec![], "query or fragment"),
+            (
+                json!({"rudder_write_key": "k k", "rudder_server_url": url}),
+                vec![],
+                "characters that no write key",
+            ),
+            (
+                json!({"rudder_write_key": "k", "rudder_server_url": "rudder"}),
+                vec![],
+                "not a URL",
+            ),
+            (
+                json!({"rudder_write_key": "k", "rudder_server_url": "https://a:b@r.example"}),
+                vec![],
+                "user name",
+            ),
+            (
+                json!({"rudder_write_key": "k", "rudder_server_url": "https://other.example"}),
+                vec![],
+                "[rudderstack] allowed_origins",
+            ),
+            (
+                json!({"rudder_write_key": "k", "rudder_server_url": "https://r.example?x=1"}),
+                vec![],
+                "query or fragment",
+            ),
         ] {
-            let error = choose(&request(data, json!(null)), &named, &planes).unwrap_err().to_string();
+            let error = choose(&request(data, json!(null)), &named, &planes)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -193,7 +193,9 @@ fn not_a_result(response: &reqwest::Response, origin: &url::Origin) -> Failure {
             .and_then(|target| target.to_str().ok())
             .and_then(|target| response.url().join(target).ok());
         let target = match target {
-            Some(url) if url.origin() != *origin => format!("to another origin, {}", url.origin().ascii_serialization()),
+            Some(url) if url.origin() != *origin => {
+                format!("to another origin, {}", url.origin().ascii_serialization())
+            }
             Some(_) => "again and again".to_owned(),
             None => "to nowhere".to_owned(),
         };
@@ -232,7 +234,9 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientError> {
             count += 1;
         }
         if count == 0 {
-            return Err(wrong("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
+            return Err(wrong(
+                "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned(),
+            ));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

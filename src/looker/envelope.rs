@@ -238,10 +238,12 @@ impl Envelope {
     /// Bytes of an ordinary string; no more of them than shows that the limit is passed.
     fn keep(&mut self, bytes: &[u8], key: bool) {
         let room = (self.max_rest + 1).saturating_sub(self.rest.len());
-        self.rest.extend(bytes.iter().take(room));
+        self.rest
+            .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         if key {
             let room = (MAX_KEY_BYTES + 2).saturating_sub(self.key.len());
-            self.key.extend(bytes.iter().take(room));
+            self.key
+                .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         }
     }
 
@@ -258,7 +260,7 @@ impl Envelope {
                     let run = memchr2(b'"', b'\\', left).unwrap_or(left.len());
                     if run > 0 {
                         lone(&mut self.high, out);
-                        out.extend(left.iter().take(run));
+                        out.extend_from_slice(left.get(..run).unwrap_or_default());
                         used += run;
                         continue;
                     }
@@ -341,7 +343,7 @@ impl Envelope {
                 _ => depth -= 1,
             }
             if depth == 0 {
-                out.extend(piece.iter().take(used));
+                out.extend_from_slice(piece.get(..used).unwrap_or_default());
                 self.mode = Mode::Plain;
                 return used;
             }
@@ -408,16 +410,42 @@ mod tests {
     #[test]
     fn an_attachment_is_taken_out_wherever_it_stands() {
         let cases = [
-            (r#"{"type":"query","attachment":{"mimetype":"m","data":"a\"\n\u00e9\ud83d\ude00\ud83dx"},"data":{"data":"d"}}"#,
-             r#"{"type":"query","attachment":{"mimetype":"m","data":null},"data":{"data":"d"}}"#, "a\"\né😀\u{fffd}x", true),
-            (r#"{"attachment":{"data": {"a}":["]\"",{}]} ,"mimetype":"m"},"b":{"attachment":{"data":"x"}}}"#,
-             r#"{"attachment":{"data": null ,"mimetype":"m"},"b":{"attachment":{"data":"x"}}}"#, r#"{"a}":["]\"",{}]}"#, true),
-            (r#"{"\u0061ttachment":{"d\u0061ta":[1,2]},"x":"attachment"}"#,
-             r#"{"\u0061ttachment":{"d\u0061ta":null},"x":"attachment"}"#, "[1,2]", true),
-            (r#"{"x":["attachment",{"attachment":{"data":"no"}}],"attachment":null,"data":"s"}"#,
-             r#"{"x":["attachment",{"attachment":{"data":"no"}}],"attachment":null,"data":"s"}"#, "", false),
-            (r#"{"attachment":{"more":{"data":"no"},"data":null}}"#, r#"{"attachment":{"more":{"data":"no"},"data":null}}"#, "", false),
-            (r#"{"attachment":[{"data":"no"}],"data":{"a":"b"}}"#, r#"{"attachment":[{"data":"no"}],"data":{"a":"b"}}"#, "", false),
+            (
+                r#"{"type":"query","attachment":{"mimetype":"m","data":"a\"\n\u00e9\ud83d\ude00\ud83dx"},"data":{"data":"d"}}"#,
+                r#"{"type":"query","attachment":{"mimetype":"m","data":null},"data":{"data":"d"}}"#,
+                "a\"\né😀\u{fffd}x",
+                true,
+            ),
+            (
+                r#"{"attachment":{"data": {"a}":["]\"",{}]} ,"mimetype":"m"},"b":{"attachment":{"data":"x"}}}"#,
+                r#"{"attachment":{"data": null ,"mimetype":"m"},"b":{"attachment":{"data":"x"}}}"#,
+                r#"{"a}":["]\"",{}]}"#,
+                true,
+            ),
+            (
+                r#"{"\u0061ttachment":{"d\u0061ta":[1,2]},"x":"attachment"}"#,
+                r#"{"\u0061ttachment":{"d\u0061ta":null},"x":"attachment"}"#,
+                "[1,2]",
+                true,
+            ),
+            (
+                r#"{"x":["attachment",{"attachment":{"data":"no"}}],"attachment":null,"data":"s"}"#,
+                r#"{"x":["attachment",{"attachment":{"data":"no"}}],"attachment":null,"data":"s"}"#,
+                "",
+                false,
+            ),
+            (
+                r#"{"attachment":{"more":{"data":"no"},"data":null}}"#,
+                r#"{"attachment":{"more":{"data":"no"},"data":null}}"#,
+                "",
+                false,
+            ),
+            (
+                r#"{"attachment":[{"data":"no"}],"data":{"a":"b"}}"#,
+                r#"{"attachment":[{"data":"no"}],"data":{"a":"b"}}"#,
+                "",
+                false,
+            ),
             ("", "", "", false),
         ];
         for (body, rest, out, diverted) in cases {
@@ -436,11 +464,17 @@ mod tests {
         assert_eq!(split(twice, &[7]), Err(EnvelopeError::Twice { at: 33 }));
         let escape = br#"{"attachment":{"data":"a\x"}}"#;
         assert_eq!(split(escape, &[100]), Err(EnvelopeError::BrokenEscape { at: 25 }));
-        assert!(matches!(split(br#"{"attachment":{"data":"a"#, &[9]), Err(EnvelopeError::Cut { .. })));
+        assert!(matches!(
+            split(br#"{"attachment":{"data":"a"#, &[9]),
+            Err(EnvelopeError::Cut { .. })
+        ));
         assert!(matches!(split(&[b'['; 200], &[9]), Err(EnvelopeError::TooDeep { .. })));
         let mut large = Envelope::new(1000);
         let text = format!("{{\"a\":\"{}", "x".repeat(100_000));
-        assert!(matches!(large.feed(text.as_bytes(), &mut Vec::new()), Err(EnvelopeError::TooLarge { .. })));
+        assert!(matches!(
+            large.feed(text.as_bytes(), &mut Vec::new()),
+            Err(EnvelopeError::TooLarge { .. })
+        ));
         assert!(large.rest.len() < 1100);
     }
 
@@ -456,8 +490,12 @@ mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(prop_oneof![Just("data".to_owned()), Just("attachment".to_owned()), "[a-z\"]{0,4}"], inner, 0..4)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map(
+                    prop_oneof![Just("data".to_owned()), Just("attachment".to_owned()), "[a-z\"]{0,4}"],
+                    inner,
+                    0..4
+                )
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

@@ -37,7 +37,13 @@ fn fields(action: Action, names: &[&str]) -> Vec<Value> {
 }
 
 /// The whole answer. The settings are checked where there are any: first by looking, then by asking the data plane.
-pub(super) async fn form(settings: &Settings, limits: &Limits, probe: &dyn Probe, action: Action, request: &Request) -> Value {
+pub(super) async fn form(
+    settings: &Settings,
+    limits: &Limits,
+    probe: &dyn Probe,
+    action: Action,
+    request: &Request,
+) -> Value {
     let names: Vec<&str> = settings.named.iter().map(|one| one.name.as_str()).collect();
     let mut form = json!({"fields": fields(action, &names)});
     let wanted = request.has_settings() || request.form_param(destination::FIELD).is_some();

@@ -141,7 +141,11 @@ mod tests {
         let identity = json!({"any_tag": ["email", "user_id", "rudder_anonymous_id"]});
         let expected = [
             ("rudder_event", "Rudder Identify", json!([identity])),
-            ("rudder_group", "Rudder Group", json!([{"tag": "rudder_group_id"}, identity])),
+            (
+                "rudder_group",
+                "Rudder Group",
+                json!([{"tag": "rudder_group_id"}, identity]),
+            ),
             ("rudder_track", "Rudder Track", json!([identity])),
         ];
         assert_eq!(list["integrations"].as_array().unwrap().len(), 3);
@@ -186,7 +190,10 @@ mod tests {
         let params = definition(&settings, Action::Track, None)["params"].clone();
         assert_eq!(params[0]["user_attribute_name"], "their_key");
         assert!(params[1].get("user_attribute_name").is_none());
-        assert_eq!((&params[0]["required"], &params[1]["required"]), (&json!(false), &json!(false)));
+        assert_eq!(
+            (&params[0]["required"], &params[1]["required"]),
+            (&json!(false), &json!(false))
+        );
     }
 
     #[test]

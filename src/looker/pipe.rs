@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::answer::{Answer, maybe_truncated, no_event};
+use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
@@ -67,7 +67,10 @@ impl Failure {
 
     fn answer(self, rows: u64) -> Answer {
         if self.counted {
-            let text = format!("{} after {rows} rows; nothing of it was kept, send it again", self.message);
+            let text = format!(
+                "{} after {rows} rows; nothing of it was kept, send it again",
+                self.message
+            );
             return Answer::failure(self.http_code, text);
         }
         Answer::failure(self.http_code, self.message)
@@ -209,7 +212,9 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
                 None => {
                     self.check_stop()?;
                     let text = "the download's task ended without a word; pintle's log says more".to_owned();
-                    return Err(Broke::Answer(Failure::counted(500, text).answer(self.conversion.rows_read())));
+                    return Err(Broke::Answer(
+                        Failure::counted(500, text).answer(self.conversion.rows_read()),
+                    ));
                 }
             }
         }
@@ -236,7 +241,7 @@ fn broke(error: Broke, rows: u64) -> Answer {
         Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
         Broke::Stopped(Stopped::Intake(error)) => not_kept(&error),
         Broke::Stopped(Stopped::Refused { message, field }) => {
-            let answer = Answer::failure(422, message);
+            let answer = Answer::failure(REFUSED_DOCUMENT, message);
             match field {
                 Some(field) => answer.about(field),
                 None => answer,

@@ -277,14 +277,18 @@ mod tests {
     }
 
     async fn of(body: impl Into<Bytes>) -> Result<Received, String> {
-        read(Full::new(body.into()), &limits()).await.map_err(|error| error.to_string())
+        read(Full::new(body.into()), &limits())
+            .await
+            .map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn a_request_in_all_its_forms() {
-        let received = of(r#"{"type":"query","scheduled_plan":{"scheduled_plan_id":42,"title":"t","query":{"limit":"500",
+        let received = of(
+            r#"{"type":"query","scheduled_plan":{"scheduled_plan_id":42,"title":"t","query":{"limit":"500",
             "vis_config":{"hidden_fields":["a",1]},"query_timezone":"UTC"},"download_url":"u"},"attachment":null,
-            "data":{"rudder_write_key":" k "},"form_params":{"event":" "}}"#)
+            "data":{"rudder_write_key":" k "},"form_params":{"event":" "}}"#,
+        )
         .await
         .unwrap();
         let request = received.request;
@@ -298,7 +302,13 @@ mod tests {
             let body = format!(r#"{{"data":7,"scheduled_plan":{{"query":{{"limit":{text}}}}},"form_params":[]}}"#);
             assert_eq!(of(body).await.unwrap().request.limit(), limit);
         }
-        for empty in ["", "  \n", "null", "{}", r#"{"scheduled_plan":null,"attachment":{"data":null}}"#] {
+        for empty in [
+            "",
+            "  \n",
+            "null",
+            "{}",
+            r#"{"scheduled_plan":null,"attachment":{"data":null}}"#,
+        ] {
             let received = of(empty).await.unwrap();
             assert!(received.attachment.is_none() && received.request.limit().is_none());
         }
@@ -313,7 +323,10 @@ mod tests {
             ("{\"a\":".to_owned(), "not JSON"),
             ("<html>".to_owned(), "not JSON"),
             (format!("{{\"a\":\"{}\"}}", "x".repeat(20_000)), "more than 10000 bytes"),
-            (format!("{{\"attachment\":{{\"data\":\"{}\"}}}}", "x".repeat(1_000_001)), "larger than 1000000 bytes"),
+            (
+                format!("{{\"attachment\":{{\"data\":\"{}\"}}}}", "x".repeat(1_000_001)),
+                "larger than 1000000 bytes",
+            ),
         ] {
             let error = of(body).await.err().unwrap();
             assert!(error.contains(text), "{error}");

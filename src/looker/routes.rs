@@ -87,7 +87,11 @@ mod tests {
         for (method, path, expected) in cases {
             assert_eq!(route(&method, path, ""), expected, "{method} {path}");
             assert_eq!(route(&method, path, "/a/b"), expected, "{method} {path}");
-            assert_eq!(route(&method, &format!("/a/b{path}"), "/a/b"), expected, "{method} {path}");
+            assert_eq!(
+                route(&method, &format!("/a/b{path}"), "/a/b"),
+                expected,
+                "{method} {path}"
+            );
         }
         assert_eq!(route(&Method::POST, "/a", "/a"), Route::List);
         assert_eq!(route(&Method::POST, "/ab/actions/x", "/a"), Route::NotFound);

@@ -27,13 +27,17 @@ pub enum SettingsError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The public URL.
-    #[error("hub.public_url \"{url}\" is not what Looker can call: write https://host, with port and path where there are any, without query or user name")]
+    #[error(
+        "hub.public_url \"{url}\" is not what Looker can call: write https://host, with port and path where there are any, without query or user name"
+    )]
     PublicUrl {
         /// What stands there.
         url: String,
     },
     /// No public URL, and none can be made.
-    #[error("hub.public_url is empty and hub.listen is {listen}, which nobody can call: set hub.public_url to the URL under which Looker reaches this hub")]
+    #[error(
+        "hub.public_url is empty and hub.listen is {listen}, which nobody can call: set hub.public_url to the URL under which Looker reaches this hub"
+    )]
     Wildcard {
         /// The address.
         listen: std::net::SocketAddr,
@@ -53,6 +57,8 @@ pub struct Limits {
     pub attachment_memory: usize,
     /// Large attachments at once; more wait.
     pub max_spools: usize,
+    /// Runs that wait for a place, beside those that have one; further ones are told to come again.
+    pub max_waiting: usize,
     /// How often a newline is sent.
     pub keep_alive: Duration,
     /// How long a form waits for the probe.
@@ -68,8 +74,9 @@ impl Limits {
             spool_folder,
             max_request_bytes: 1 << 20,
             max_attachment_bytes: 1 << 30,
-            attachment_memory: 256 << 10,
+            attachment_memory: 64 << 10,
             max_spools: 16,
+            max_waiting: 500,
             keep_alive: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
             max_gzip_ratio: 250,
@@ -174,8 +181,16 @@ mod tests {
         assert_eq!(url("", "127.0.0.1:8480").as_deref(), Some("http://127.0.0.1:8480"));
         assert_eq!(url("", "[::1]:8480").as_deref(), Some("http://[::1]:8480"));
         assert_eq!(url("", "0.0.0.0:8480"), None);
-        assert_eq!(url("https://h.example/a/b/", "0.0.0.0:1").as_deref(), Some("https://h.example/a/b"));
-        for bad in ["h.example", "https://a@h.example", "https://h.example?x", "ftp://h.example"] {
+        assert_eq!(
+            url("https://h.example/a/b/", "0.0.0.0:1").as_deref(),
+            Some("https://h.example/a/b")
+        );
+        for bad in [
+            "h.example",
+            "https://a@h.example",
+            "https://h.example?x",
+            "ftp://h.example",
+        ] {
             assert_eq!(url(bad, "127.0.0.1:1"), None, "{bad}");
         }
     }

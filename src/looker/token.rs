@@ -118,7 +118,9 @@ fn digest(secret: &Secret, nonce: &[u8]) -> [u8; 64] {
 
 /// Lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
@@ -144,7 +146,11 @@ mod tests {
     use super::*;
 
     fn tokens() -> Tokens {
-        Tokens::new(&Secret::new("new secret"), &[Secret::new("old secret"), Secret::default()]).unwrap()
+        Tokens::new(
+            &Secret::new("new secret"),
+            &[Secret::new("old secret"), Secret::default()],
+        )
+        .unwrap()
     }
 
     #[test]
@@ -188,7 +194,10 @@ mod tests {
             ("Token token=\"\"".to_owned(), Err(Rejected::Malformed)),
             ("Token".to_owned(), Err(Rejected::Malformed)),
             (" ".to_owned(), Err(Rejected::Missing)),
-            (format!("Token token=\"{}\"", "a".repeat(5000)), Err(Rejected::Malformed)),
+            (
+                format!("Token token=\"{}\"", "a".repeat(5000)),
+                Err(Rejected::Malformed),
+            ),
         ];
         for (header, expected) in cases {
             assert_eq!(tokens.check(Some(header.as_bytes())), expected, "{header}");

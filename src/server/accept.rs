@@ -53,7 +53,10 @@ pub async fn serve<H: Handler>(
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             if complaint.is_due(Instant::now()) {
-                tracing::warn!(max = limits.max_connections, "too many connections at once; further ones are turned away");
+                tracing::warn!(
+                    max = limits.max_connections,
+                    "too many connections at once; further ones are turned away"
+                );
             }
             if let Err(error) = stream.turn_away(tls.is_none()) {
                 tracing::debug!(%error, "a connection was turned away without an answer");

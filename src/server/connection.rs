@@ -23,13 +23,8 @@ use tokio::time::Sleep;
 use super::{Handler, LimitedBody, Limits, Peer};
 
 /// Serves one connection. When `stop` turns true, the request in hand gets its answer and the connection ends.
-pub(super) async fn serve<S, H>(
-    stream: S,
-    peer: Peer,
-    handler: H,
-    limits: Arc<Limits>,
-    mut stop: watch::Receiver<bool>,
-) where
+pub(super) async fn serve<S, H>(stream: S, peer: Peer, handler: H, limits: Arc<Limits>, mut stop: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
@@ -110,7 +105,10 @@ impl<B: Body<Data = Bytes, Error = Infallible>> Body for Answering<B> {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.body.as_mut().poll_frame(context)
     }
 
@@ -143,15 +141,21 @@ impl<S> Guarded<S> {
         }
         let timeout = self.write_timeout;
         let sleep = self.write.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        sleep
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not take its answer")))
+        sleep.as_mut().poll(context).map(|()| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer did not take its answer",
+            ))
+        })
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
@@ -167,10 +171,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         }
         match &mut this.head {
             None => Poll::Pending,
-            Some(sleep) => sleep
-                .as_mut()
-                .poll(context)
-                .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head came too slowly"))),
+            Some(sleep) => sleep.as_mut().poll(context).map(|()| {
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the request's head came too slowly",
+                ))
+            }),
         }
     }
 }

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody else has it.
-    #[error("port {port} is taken: another program listens on {address} (`ss -ltnp 'sport = :{port}'` names it); stop it, or set {key} to another port")]
+    #[error(
+        "port {port} is taken: another program listens on {address} (`ss -ltnp 'sport = :{port}'` names it); stop it, or set {key} to another port"
+    )]
     Taken {
         /// The key of the configuration.
         key: &'static str,
@@ -22,7 +24,9 @@ pub enum ListenError {
         port: u16,
     },
     /// A low port, mostly.
-    #[error("{key}: no right to listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one, or let systemd open the socket")]
+    #[error(
+        "{key}: no right to listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one, or let systemd open the socket"
+    )]
     NoRight {
         /// The key of the configuration.
         key: &'static str,
@@ -146,7 +150,7 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 54\r\nretry-after: 5\r\nconnection: close\r\n\r\n{\"success\":false,\"error\":\"too many connections at once\"}";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 56\r\nretry-after: 5\r\nconnection: close\r\n\r\n{\"success\":false,\"error\":\"too many connections at once\"}";
 
 impl Stream {
     /// Says 503 as far as that is possible without waiting, and hangs up.
@@ -222,7 +226,10 @@ mod tests {
         let listener = Listener::tcp("hub.listen", any).await.unwrap();
         let address = listener.address().unwrap();
         let error = Listener::tcp("hub.listen", address).await.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("port {} is taken: ", address.port())) && error.contains("hub.listen"), "{error}");
+        assert!(
+            error.starts_with(&format!("port {} is taken: ", address.port())) && error.contains("hub.listen"),
+            "{error}"
+        );
         let foreign = SocketAddr::from(([203, 0, 113, 1], 0));
         let error = Listener::tcp("hub.listen", foreign).await.unwrap_err().to_string();
         assert!(error.contains("no address 203.0.113.1"), "{error}");
@@ -235,7 +242,10 @@ mod tests {
         std::fs::write(&path, "stale").unwrap();
         let listener = Listener::unix(&path).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(Listener::unix(&path).await, Err(ListenError::SocketInUse { .. })));
+        assert!(matches!(
+            Listener::unix(&path).await,
+            Err(ListenError::SocketInUse { .. })
+        ));
         drop(listener);
         assert!(!path.exists());
     }
@@ -246,6 +256,10 @@ mod tests {
         assert_eq!(names, [Some("hub".to_owned()), Some("admin".to_owned()), None, None]);
         assert_eq!(fd_names(None, 1), [None]);
         let body = BUSY.split(|byte| *byte == b'{').nth(1).unwrap();
-        assert!(std::str::from_utf8(BUSY).unwrap().contains(&format!("content-length: {}\r\n", body.len() + 1)));
+        assert!(
+            std::str::from_utf8(BUSY)
+                .unwrap()
+                .contains(&format!("content-length: {}\r\n", body.len() + 1))
+        );
     }
 }

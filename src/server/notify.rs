@@ -98,7 +98,15 @@ mod tests {
             let count = named.recv(&mut buffer).unwrap();
             told.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
         }
-        assert_eq!(told, ["READY=1\nSTATUS=serving", "WATCHDOG=1", "STATUS=two lines", "STOPPING=1\nSTATUS=draining"]);
+        assert_eq!(
+            told,
+            [
+                "READY=1\nSTATUS=serving",
+                "WATCHDOG=1",
+                "STATUS=two lines",
+                "STOPPING=1\nSTATUS=draining"
+            ]
+        );
         let name = format!("pintle-test-{}", std::process::id());
         use std::os::linux::net::SocketAddrExt;
         let hidden = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();

@@ -81,6 +81,9 @@ mod tests {
         assert_eq!(drain(&mut signals, async { 7 }).await, Drained::Done(7));
         kill_process(getpid(), Kill::HUP).unwrap();
         kill_process(getpid(), Kill::INT).unwrap();
-        assert_eq!(drain(&mut signals, std::future::pending::<()>()).await, Drained::Interrupted);
+        assert_eq!(
+            drain(&mut signals, std::future::pending::<()>()).await,
+            Drained::Interrupted
+        );
     }
 }

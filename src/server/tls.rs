@@ -153,7 +153,9 @@ impl Tls {
                     let until = self.expires_at().map(|at| at.to_rfc3339()).unwrap_or_default();
                     tracing::info!(%until, "the certificate has changed and is in use");
                 }
-                Ok(Err(error)) => tracing::error!(%error, "the certificate has changed, but is no good; the old one stays in use"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the certificate has changed, but is no good; the old one stays in use")
+                }
                 Err(error) => tracing::error!(%error, "looking at the certificate failed"),
             }
         }

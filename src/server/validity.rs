@@ -37,8 +37,12 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, rest) = if first < 0x80 {
         (usize::from(first), rest)
     } else {
-        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f)).filter(|(digits, _)| digits.len() <= 4)?;
-        let length = digits.iter().fold(0usize, |length, digit| (length << 8) | usize::from(*digit));
+        let (digits, rest) = rest
+            .split_at_checked(usize::from(first & 0x7f))
+            .filter(|(digits, _)| digits.len() <= 4)?;
+        let length = digits
+            .iter()
+            .fold(0usize, |length, digit| (length << 8) | usize::from(*digit));
         (length, rest)
     };
     let (content, after) = rest.split_at_checked(length)?;
@@ -68,9 +72,18 @@ mod tests {
     #[test]
     fn times_and_nonsense() {
         let time = |tag, text| time_of(tag, text).map(|at| at.to_rfc3339());
-        assert_eq!(time(UTC_TIME, "260102030405Z").as_deref(), Some("2026-01-02T03:04:05.000Z"));
-        assert_eq!(time(UTC_TIME, "500102030405Z").as_deref(), Some("1950-01-02T03:04:05.000Z"));
-        assert_eq!(time(GENERALIZED_TIME, "20510102030405Z").as_deref(), Some("2051-01-02T03:04:05.000Z"));
+        assert_eq!(
+            time(UTC_TIME, "260102030405Z").as_deref(),
+            Some("2026-01-02T03:04:05.000Z")
+        );
+        assert_eq!(
+            time(UTC_TIME, "500102030405Z").as_deref(),
+            Some("1950-01-02T03:04:05.000Z")
+        );
+        assert_eq!(
+            time(GENERALIZED_TIME, "20510102030405Z").as_deref(),
+            Some("2051-01-02T03:04:05.000Z")
+        );
         assert_eq!(time(UTC_TIME, "nonsense"), None);
         for length in 0..80usize {
             let bytes: Vec<u8> = (0..length).map(|index| (index * 37 % 256) as u8).collect();
