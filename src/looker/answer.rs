@@ -10,6 +10,8 @@ use crate::store::RunRecord;
 
 /// Said of a run that comes while pintle stops, or that it had to stop.
 pub(super) const STOPPING: &str = "pintle is stopping; send it again";
+/// The code of a failure whose cause is in the document.
+pub(super) const REFUSED_DOCUMENT: u16 = 422;
 /// A dead letter's reason, a database's error: the answer is a dialog, not a page.
 const MAX_REASON_CHARS: usize = 300;
 const MAX_MESSAGE_CHARS: usize = 4000;
@@ -83,7 +85,7 @@ impl Answer {
             success,
             message,
             validation_errors: BTreeMap::new(),
-            http_code: 422,
+            http_code: REFUSED_DOCUMENT,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Circumstances, duration, took};
+use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
 use super::flights::Lead;
 use super::order::{Order, Wanted};
 use super::pipe::{self, Frame, PIECES, Progress, Source};
@@ -54,7 +54,12 @@ impl<I: Intake, C: Converters> Run<I, C> {
         if answer.success {
             tracing::info!(%run, %action, events = end.events, dead_rows = end.dead_rows, ms = end.milliseconds, "run stored");
         } else {
-            tracing::warn!(%run, %action, reason = %answer.message, ms = end.milliseconds, "run failed");
+            // What a document is refused for may quote it, and a log holds nothing of a document.
+            let reason = match answer.http_code {
+                REFUSED_DOCUMENT => "the document was refused; `pintle runs show` says why",
+                _ => answer.message.as_str(),
+            };
+            tracing::warn!(%run, %action, reason, ms = end.milliseconds, "run failed");
         }
         self.parts.observer.run_ended(&end);
         lead.land(answer);

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::answer::{Answer, maybe_truncated, no_event};
+use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
@@ -241,7 +241,7 @@ fn broke(error: Broke, rows: u64) -> Answer {
         Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
         Broke::Stopped(Stopped::Intake(error)) => not_kept(&error),
         Broke::Stopped(Stopped::Refused { message, field }) => {
-            let answer = Answer::failure(422, message);
+            let answer = Answer::failure(REFUSED_DOCUMENT, message);
             match field {
                 Some(field) => answer.about(field),
                 None => answer,

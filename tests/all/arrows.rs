@@ -16,7 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["store", "deliver", "rudderstack", "manual"]),
     // It puts the rooms together, so it names them all but the command line.
     ("server", &["looker", "admin", "deliver", "store", "rudderstack"]),
-    ("cli", &["server", "admin", "looker", "deliver", "store", "rudderstack", "manual"]),
+    (
+        "cli",
+        &["server", "admin", "looker", "deliver", "store", "rudderstack", "manual"],
+    ),
 ];
 
 #[test]
@@ -24,7 +27,12 @@ fn nothing_imports_upwards() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let allowed: BTreeMap<&str, BTreeSet<&str>> = ARROWS
         .iter()
-        .map(|(room, others)| (*room, others.iter().copied().chain(["event", "config", *room]).collect()))
+        .map(|(room, others)| {
+            (
+                *room,
+                others.iter().copied().chain(["event", "config", *room]).collect(),
+            )
+        })
         .collect();
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -35,14 +43,19 @@ fn nothing_imports_upwards() {
         if matches!(room, "lib" | "main") {
             continue;
         }
-        let allowed = allowed.get(room).unwrap_or_else(|| panic!("room {room} has no arrows: add it here and to lib.rs"));
+        let allowed = allowed
+            .get(room)
+            .unwrap_or_else(|| panic!("room {room} has no arrows: add it here and to lib.rs"));
         let text = std::fs::read_to_string(&file).unwrap();
         for (number, line) in text.lines().enumerate() {
             // Documentation may point anywhere.
             let line = line.split("//").next().unwrap();
             for (at, _) in line.match_indices("crate::") {
                 let rest = &line[at + "crate::".len()..];
-                let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let name: String = rest
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect();
                 seen += 1;
                 if !name.is_empty() && !allowed.contains(name.as_str()) {
                     wrong.push(format!("src/{}:{}: {room} -> {name}", relative.display(), number + 1));
@@ -50,8 +63,15 @@ fn nothing_imports_upwards() {
             }
         }
     }
-    assert!(seen > 50, "only {seen} paths found: does this test still read the sources?");
-    assert!(wrong.is_empty(), "arrows that the house does not have:\n{}", wrong.join("\n"));
+    assert!(
+        seen > 50,
+        "only {seen} paths found: does this test still read the sources?"
+    );
+    assert!(
+        wrong.is_empty(),
+        "arrows that the house does not have:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -59,7 +79,9 @@ fn only_the_store_names_sled_and_only_its_database_files_its_types() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in rust_files(&source) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let names = text.lines().any(|line| line.split("//").next().unwrap().contains("sled::"));
+        let names = text
+            .lines()
+            .any(|line| line.split("//").next().unwrap().contains("sled::"));
         let inside = file.starts_with(source.join("store"));
         assert!(!names || inside, "{} names sled", file.display());
     }
