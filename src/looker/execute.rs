@@ -78,23 +78,31 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }))
     }
 
-    async fn receive(&self, order: Order) -> Result<(Answer, RunRecord), Answer> {
+    async fn receive(&self, mut order: Order) -> Result<(Answer, RunRecord), Answer> {
         let deadline = Instant::now() + self.settings.run_timeout;
         let new_run = order.new_run.clone();
         let place = match self.place(deadline).await {
             Ok(place) => place,
-            Err(answer) => return Err(self.list(new_run, answer).await),
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
         let begin = order.new_run.clone();
-        let begun = self.blocking(move |intake| intake.begin(begin)).await;
-        let writer = match begun {
-            Ok(writer) => writer,
-            Err(answer) => return Err(self.list(new_run, answer).await),
+        let begun = self.blocking(move |intake| {
+            // The messages' ids hold the destination's, and that may be another one's by now.
+            let destination = intake.resolve(&begin.destination)?;
+            let id = destination.id.clone();
+            intake.begin(NewRun { destination, ..begin }).map(|writer| (writer, id))
+        });
+        let writer = match begun.await {
+            Ok((writer, destination)) => {
+                order.terms.destination = destination;
+                writer
+            }
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
         tracing::info!(
             run = %new_run.id,
             action = %new_run.action,
-            destination = %new_run.destination.id,
+            destination = %order.terms.destination,
             instance = new_run.looker.instance.as_deref().unwrap_or_default(),
             webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
             "run begun"
@@ -110,7 +118,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
                     "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",
                     new_run.id
                 );
-                Err(self.list(new_run, Answer::failure(500, text)).await)
+                Err(self.list(new_run, rows, Answer::failure(500, text)).await)
             }
         }
     }
@@ -224,9 +232,9 @@ impl<I: Intake, C: Converters> Run<I, C> {
     }
 
     /// Lists a run that failed without a writer.
-    pub(super) async fn list(&self, run: NewRun, answer: Answer) -> Answer {
+    pub(super) async fn list(&self, run: NewRun, rows: u64, answer: Answer) -> Answer {
         let text = answer.message.clone();
-        let listed = self.blocking(move |intake| intake.refuse(run, 0, &text)).await;
+        let listed = self.blocking(move |intake| intake.refuse(run, rows, &text)).await;
         if let Err(error) = listed {
             tracing::error!(reason = %error.message, "a failed run could not be listed");
         }

@@ -326,7 +326,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                     milliseconds: answer::took(at, Timestamp::now()),
                 });
                 let answer = match refused.run {
-                    Some(run) => self.run(settings, None).list(*run, refused.answer).await,
+                    Some(run) => self.run(settings, None).list(*run, 0, refused.answer).await,
                     None => refused.answer,
                 };
                 return said(&answer, &location);

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Config;
-use crate::event::{Destination, DestinationId, Secret, Timestamp};
+use crate::event::{Destination, DestinationId, Secret};
 use crate::looker::answer::tests::record;
 use crate::looker::*;
 use crate::store::{Closing, NewRun, RunRecord, RunState};
@@ -107,6 +107,10 @@ impl Intake for Memory {
         Ok(found.map(|(_, record)| record.clone()))
     }
 
+    fn resolve(&self, destination: &Destination) -> Result<Destination, IntakeError> {
+        Ok(destination.clone())
+    }
+
     fn begin(&self, run: NewRun) -> Result<Writer, IntakeError> {
         self.ready()?;
         self.state.lock().unwrap().begun += 1;
@@ -168,7 +172,7 @@ impl RunWriter for Writer {
         Ok(record)
     }
 
-    fn fail(self, error: &str, _: Timestamp) -> Result<RunRecord, IntakeError> {
+    fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {
         Ok(self.memory.fail(self.run.clone(), error))
     }
 }
