@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::seams::{Boxed, Conversion, Converters, Intake, IntakeError, Probe, RunTerms, RunWriter, Stopped, Summary};
 use crate::config::Config;
 use crate::convert::{self, Converter, Identity, Provenance, RefusedKind, RunContext};
-use crate::event::{Destination, Timestamp};
+use crate::event::Destination;
 use crate::rudderstack::{self, Client};
 use crate::store::{self, Closing, NewRun, RunRecord, Store};
 
@@ -24,15 +24,16 @@ impl Intake for Store {
         Ok(self.check_room()?)
     }
 
+    fn resolve(&self, destination: &Destination) -> Result<Destination, IntakeError> {
+        Ok(Self::resolve(self, destination)?)
+    }
+
     fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>, IntakeError> {
         Ok(Self::delivery(self, digest)?)
     }
 
     fn begin(&self, run: NewRun) -> Result<StoreWriter, IntakeError> {
-        Ok(StoreWriter {
-            writer: Self::begin(self, run)?,
-            rows: 0,
-        })
+        Ok(StoreWriter(Self::begin(self, run)?))
     }
 
     fn refuse(&self, run: NewRun, rows: u64, error: &str) -> Result<RunRecord, IntakeError> {
@@ -41,36 +42,31 @@ impl Intake for Store {
 }
 
 /// A run on its way into the store.
-pub struct StoreWriter {
-    writer: store::RunWriter,
-    rows: u64,
-}
+pub struct StoreWriter(store::RunWriter);
 
 impl RunWriter for StoreWriter {
     fn event(&mut self, row: u64, own_timestamp: bool, stored_event: &[u8], ids: &[&str]) -> Result<(), IntakeError> {
-        self.rows = row;
-        Ok(self.writer.event(row, own_timestamp, stored_event, ids)?)
+        Ok(self.0.event(row, own_timestamp, stored_event, ids)?)
     }
 
     fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), IntakeError> {
-        self.rows = row;
-        Ok(self.writer.dead_row(row, reason, row_json)?)
+        Ok(self.0.dead_row(row, reason, row_json)?)
     }
 
     fn spool(&mut self, raw_rows: &[u8]) -> Result<(), IntakeError> {
-        Ok(self.writer.spool(raw_rows)?)
+        Ok(self.0.spool(raw_rows)?)
     }
 
     fn unspool(&mut self) -> Result<Box<dyn Read + Send>, IntakeError> {
-        Ok(self.writer.unspool()?)
+        Ok(self.0.unspool()?)
     }
 
     fn commit(self, closing: Closing) -> Result<RunRecord, IntakeError> {
-        Ok(self.writer.commit(closing)?)
+        Ok(self.0.commit(closing)?)
     }
 
-    fn fail(self, error: &str, _at: Timestamp) -> Result<RunRecord, IntakeError> {
-        Ok(self.writer.fail(self.rows, error)?)
+    fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError> {
+        Ok(self.0.fail(rows, error)?)
     }
 }
 
