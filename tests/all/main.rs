@@ -15,6 +15,7 @@ mod golden;
 mod kill;
 mod million;
 mod peers;
+mod readme;
 mod stage;
 mod weather;
 mod whole_way;
