@@ -110,7 +110,10 @@ mod tests {
             durations.record(Duration::from_millis(millis));
         }
         let seen = durations.snapshot();
-        assert_eq!((seen.count, seen.buckets[0], seen.buckets[3], seen.buckets[11]), (3, 1, 2, 2));
+        assert_eq!(
+            (seen.count, seen.buckets[0], seen.buckets[3], seen.buckets[11]),
+            (3, 1, 2, 2)
+        );
         assert!((seen.sum - 60.031).abs() < 1e-6);
 
         let counters = Counters::default();

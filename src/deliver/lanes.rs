@@ -109,7 +109,11 @@ impl<C: Connect> Lanes<C> {
     /// All running lanes.
     pub fn handles(&self) -> Vec<(DestinationId, Handle)> {
         let running = self.running();
-        running.handles.iter().map(|(id, handle)| (id.clone(), handle.clone())).collect()
+        running
+            .handles
+            .iter()
+            .map(|(id, handle)| (id.clone(), handle.clone()))
+            .collect()
     }
 
     /// How long attempts took, over all lanes.
@@ -143,7 +147,11 @@ impl<C: Connect> Lanes<C> {
         if ended.is_err() {
             tasks.abort_all();
         }
-        if unfinished.is_empty() { Ok(()) } else { Err(Unfinished(unfinished)) }
+        if unfinished.is_empty() {
+            Ok(())
+        } else {
+            Err(Unfinished(unfinished))
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -154,6 +162,8 @@ impl<C: Connect> Lanes<C> {
 
 impl<C: Connect> std::fmt::Debug for Lanes<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lanes").field("running", &self.running().handles.len()).finish_non_exhaustive()
+        f.debug_struct("Lanes")
+            .field("running", &self.running().handles.len())
+            .finish_non_exhaustive()
     }
 }

@@ -62,15 +62,6 @@ impl Memory {
             rate: self.rate,
         }
     }
-
-    /// The same disk, read from the first event that is not done.
-    pub(super) fn reopened(&self) -> Self {
-        let position = self.disk().done;
-        Self {
-            position,
-            ..self.clone()
-        }
-    }
 }
 
 impl Disk {
@@ -94,7 +85,9 @@ impl Backlog for Memory {
                 break;
             }
             let run = RunId::new(Timestamp(1_700_000_000_000), 1);
-            lease.push(self.position, run, self.position as u64, |out| out.extend_from_slice(event));
+            lease.push(self.position, run, self.position as u64, |out| {
+                out.extend_from_slice(event)
+            });
             events += 1;
             bytes += event.len();
             self.position += 1;
@@ -103,7 +96,8 @@ impl Backlog for Memory {
     }
 
     fn rewind(&mut self) {
-        self.position = self.disk().done;
+        let done = self.disk().done;
+        self.position = done;
     }
 
     fn acknowledge(&mut self, upto: &usize, buried: &[(usize, String)], _: Timestamp) -> Result<(), BacklogError> {
@@ -111,9 +105,15 @@ impl Backlog for Memory {
         if disk.broken {
             return Err(BacklogError("the disk is gone".to_owned()));
         }
-        assert!(*upto >= disk.done && *upto < self.position, "{upto} is acknowledged twice or was not read");
+        assert!(
+            *upto >= disk.done && *upto < self.position,
+            "{upto} is acknowledged twice or was not read"
+        );
         for (position, words) in buried {
-            assert!((disk.done..=*upto).contains(position), "{position} is buried outside the acknowledged part");
+            assert!(
+                (disk.done..=*upto).contains(position),
+                "{position} is buried outside the acknowledged part"
+            );
             disk.dead.insert(*position, words.clone());
         }
         disk.done = upto + 1;

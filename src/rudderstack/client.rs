@@ -296,7 +296,12 @@ fn classified(error: &reqwest::Error) -> (Transport, String) {
         Transport::Reset
     };
     if text.is_empty() {
-        text = if error.is_timeout() { "timed out" } else { "the request failed" }.to_owned();
+        text = if error.is_timeout() {
+            "timed out"
+        } else {
+            "the request failed"
+        }
+        .to_owned();
     }
     (transport, text)
 }

@@ -36,7 +36,9 @@ impl Probe {
         };
         match verdict {
             Verdict::Accepted => Self::Good,
-            Verdict::Held(Hold::Refusal(400)) if words.to_ascii_lowercase().contains("empty batch payload") => Self::Good,
+            Verdict::Held(Hold::Refusal(400)) if words.to_ascii_lowercase().contains("empty batch payload") => {
+                Self::Good
+            }
             Verdict::Held(hold) => Self::Refused { hold, words },
             Verdict::Poison => refused(400, words),
             Verdict::TooLarge => refused(413, words),
@@ -70,11 +72,17 @@ mod tests {
         assert_eq!(probe(400, "empty batch payload\n"), Probe::Good);
         assert!(matches!(
             probe(401, "invalid write key"),
-            Probe::Refused { hold: Hold::WriteKey, .. }
+            Probe::Refused {
+                hold: Hold::WriteKey,
+                ..
+            }
         ));
         assert!(matches!(
             probe(404, "source is disabled"),
-            Probe::Refused { hold: Hold::SourceDisabled, .. }
+            Probe::Refused {
+                hold: Hold::SourceDisabled,
+                ..
+            }
         ));
         assert!(matches!(probe(400, "bad request"), Probe::Refused { .. }));
         assert!(matches!(probe(400, "invalid json"), Probe::Refused { .. }));

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use crate::event::Timestamp;
 
 /// What splicing adds to an event: `,"sentAt":"2020-06-18T08:21:01.644Z"}` and the comma between events.
-pub(crate) const SPLICED: usize = 39;
+pub(crate) const SPLICED: usize = 38;
 
 /// A body, ready to be posted, and posted again.
 #[derive(Debug, Clone)]
@@ -37,9 +37,9 @@ pub fn body<'a, I>(events: I, sent_at: &str, gzip: bool) -> std::io::Result<Body
 where
     I: Iterator<Item = &'a [u8]> + Clone,
 {
-    let (count, bytes) = events
-        .clone()
-        .fold((0, 0), |(count, bytes), event| (count + 1, bytes + event.len() + SPLICED));
+    let (count, bytes) = events.clone().fold((0, 0), |(count, bytes), event| {
+        (count + 1, bytes + event.len() + SPLICED)
+    });
     if gzip {
         // Looker's rows shrink to a tenth or less; what does not grows the buffer.
         let sink = Counted {
@@ -105,7 +105,10 @@ mod tests {
 
     #[test]
     fn sent_at_is_the_last_key_of_each_event() {
-        let events: [&[u8]; 2] = [br#"{"type":"track","messageId":"a""#, br#"{"type":"track","messageId":"b""#];
+        let events: [&[u8]; 2] = [
+            br#"{"type":"track","messageId":"a""#,
+            br#"{"type":"track","messageId":"b""#,
+        ];
         let sent_at = stamp(Timestamp(0), Timestamp(1_000));
         let plain = body(events.iter().copied(), &sent_at, false).unwrap();
         assert_eq!(
@@ -120,7 +123,9 @@ mod tests {
 
         let packed = body(events.iter().copied(), &sent_at, true).unwrap();
         let mut unpacked = Vec::new();
-        flate2::read::GzDecoder::new(&packed.wire[..]).read_to_end(&mut unpacked).unwrap();
+        flate2::read::GzDecoder::new(&packed.wire[..])
+            .read_to_end(&mut unpacked)
+            .unwrap();
         assert_eq!(unpacked, plain.wire);
         assert_eq!(packed.length, plain.length);
     }

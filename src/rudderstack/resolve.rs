@@ -47,7 +47,13 @@ mod tests {
 
     #[test]
     fn metadata_services_are_no_data_planes() {
-        for address in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200"] {
+        for address in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+        ] {
             assert!(forbidden(address.parse().unwrap()), "{address}");
         }
         for address in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "100.100.100.201"] {

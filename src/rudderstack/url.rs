@@ -106,13 +106,37 @@ mod tests {
     fn each_spelling_of_a_data_plane_is_the_same_endpoint() {
         let cases = [
             ("https://h.example", "https://h.example", "https://h.example/v1/batch"),
-            (" https://h.example/ ", "https://h.example", "https://h.example/v1/batch"),
-            ("https://h.example/v1/batch", "https://h.example", "https://h.example/v1/batch"),
-            ("https://h.example/v1/batch//", "https://h.example", "https://h.example/v1/batch"),
-            ("https://h.example//v1/batch", "https://h.example", "https://h.example/v1/batch"),
-            ("http://h:8080/rudder/", "http://h:8080/rudder", "http://h:8080/rudder/v1/batch"),
+            (
+                " https://h.example/ ",
+                "https://h.example",
+                "https://h.example/v1/batch",
+            ),
+            (
+                "https://h.example/v1/batch",
+                "https://h.example",
+                "https://h.example/v1/batch",
+            ),
+            (
+                "https://h.example/v1/batch//",
+                "https://h.example",
+                "https://h.example/v1/batch",
+            ),
+            (
+                "https://h.example//v1/batch",
+                "https://h.example",
+                "https://h.example/v1/batch",
+            ),
+            (
+                "http://h:8080/rudder/",
+                "http://h:8080/rudder",
+                "http://h:8080/rudder/v1/batch",
+            ),
             ("http://[::1]:8080", "http://[::1]:8080", "http://[::1]:8080/v1/batch"),
-            ("https://h/v1/batch/v1/batch", "https://h/v1/batch", "https://h/v1/batch/v1/batch"),
+            (
+                "https://h/v1/batch/v1/batch",
+                "https://h/v1/batch",
+                "https://h/v1/batch/v1/batch",
+            ),
         ];
         for (given, base, batch) in cases {
             let plane = DataPlane::parse(given).unwrap();
@@ -123,7 +147,10 @@ mod tests {
     #[test]
     fn what_cannot_be_posted_to_says_why() {
         assert_eq!(DataPlane::parse("  "), Err(UrlError::Empty));
-        assert!(matches!(DataPlane::parse("rudder.example"), Err(UrlError::NotAUrl { .. })));
+        assert!(matches!(
+            DataPlane::parse("rudder.example"),
+            Err(UrlError::NotAUrl { .. })
+        ));
         assert!(matches!(DataPlane::parse("https://"), Err(UrlError::NotAUrl { .. })));
         assert!(matches!(DataPlane::parse("ftp://h"), Err(UrlError::Scheme { .. })));
         assert_eq!(DataPlane::parse("https://key:@h"), Err(UrlError::Credentials));

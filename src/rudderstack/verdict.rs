@@ -217,7 +217,10 @@ impl Failure {
 pub fn words(status: Option<u16>, text: &[u8]) -> String {
     let mut line = status.map(|status| status.to_string()).unwrap_or_default();
     let text = String::from_utf8_lossy(text);
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -251,7 +254,9 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
-    let moment = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    let moment = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text.trim())
+        .ok()?;
     Some(Timestamp(moment.as_millisecond()))
 }
 
@@ -280,11 +285,26 @@ mod tests {
             ("something else answers with nothing", 204, "", Held(NotOk(204))),
             ("moved", 301, "", Held(Redirect(301))),
             ("moved for now", 307, "", Held(Redirect(307))),
-            ("no identity", 400, "request neither has anonymousId nor userId\n", Poison),
+            (
+                "no identity",
+                400,
+                "request neither has anonymousId nor userId\n",
+                Poison,
+            ),
             ("not an event", 400, "event is not a valid rudder event\n", Poison),
             ("not JSON", 400, "Invalid JSON\n", Poison),
-            ("an empty batch, which we never send", 400, "empty batch payload\n", Held(Refusal(400))),
-            ("a proxy's 400", 400, "<html>400 The plain HTTP request was sent", Held(Refusal(400))),
+            (
+                "an empty batch, which we never send",
+                400,
+                "empty batch payload\n",
+                Held(Refusal(400)),
+            ),
+            (
+                "a proxy's 400",
+                400,
+                "<html>400 The plain HTTP request was sent",
+                Held(Refusal(400)),
+            ),
             ("unknown key", 401, "invalid write key\n", Held(WriteKey)),
             ("no key", 401, "failed to read writekey from header\n", Held(WriteKey)),
             ("a proxy wants to be paid", 402, "", Held(Refusal(402))),
@@ -294,7 +314,12 @@ mod tests {
             ("wrong method", 405, "", Held(Method)),
             ("slow upload", 408, "", Failed(Timeout)),
             ("too large", 413, "request size exceeds max limit\n", TooLarge),
-            ("too large for nginx", 413, "<html>413 Request Entity Too Large", TooLarge),
+            (
+                "too large for nginx",
+                413,
+                "<html>413 Request Entity Too Large",
+                TooLarge,
+            ),
             ("teapot", 418, "", Held(Refusal(418))),
             ("too early", 425, "", Failed(Unavailable(425))),
             ("rate limit", 429, "max requests limit reached\n", Throttled),
@@ -322,7 +347,11 @@ mod tests {
             cut: true,
             ..Answer::default()
         };
-        assert_eq!(Verdict::of(&cut), Failed(Reset), "the answer was cut: it may have been `ok`");
+        assert_eq!(
+            Verdict::of(&cut),
+            Failed(Reset),
+            "the answer was cut: it may have been `ok`"
+        );
         for (transport, expected) in [
             (Transport::Connect, Connect),
             (Transport::Reset, Reset),
@@ -358,7 +387,10 @@ mod tests {
 
     #[test]
     fn words_are_one_bounded_line() {
-        assert_eq!(words(Some(400), b" invalid\n\tjson\x00\xff "), "400 invalid json \u{fffd}");
+        assert_eq!(
+            words(Some(400), b" invalid\n\tjson\x00\xff "),
+            "400 invalid json \u{fffd}"
+        );
         assert_eq!(words(None, b""), "");
         assert_eq!(words(Some(500), "ä".repeat(5000).as_bytes()).chars().count(), WORDS + 1);
     }

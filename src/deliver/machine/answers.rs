@@ -15,6 +15,8 @@ const PERSISTS: u32 = 3;
 const RESETS: u32 = 3;
 /// So many failures of one event alone before the next one is tried.
 const STALLED_AFTER: u32 = 10;
+/// So often it is tried then, a second apart at most.
+const STALLED_TRIALS: u32 = 3;
 /// So many failures are told.
 const TELL_AFTER: u32 = 3;
 /// So many batches that only passed without gzip.
@@ -23,14 +25,7 @@ const PLAIN_AFTER: u32 = 2;
 const SWEEP_EACH: u32 = 5;
 
 impl Machine {
-    pub(super) fn answered(
-        &mut self,
-        judged: Judged,
-        took: Duration,
-        now: Timestamp,
-        random: u64,
-        step: &mut Step,
-    ) {
+    pub(super) fn answered(&mut self, judged: Judged, took: Duration, now: Timestamp, random: u64, step: &mut Step) {
         let Some(Flight::Batch {
             first,
             count,
@@ -213,7 +208,9 @@ impl Machine {
         self.drop_suspicion();
         self.attempts = self.attempts.saturating_add(1);
         let (rounds, probes) = match self.mode {
-            Mode::Held { trying: true, rounds, .. } => (rounds.saturating_add(1), 0),
+            Mode::Held {
+                trying: true, rounds, ..
+            } => (rounds.saturating_add(1), 0),
             Mode::Held { rounds, probes, .. } => (rounds, probes.saturating_add(1)),
             _ => (0, 0),
         };
@@ -241,16 +238,25 @@ impl Machine {
         if persists || matches!(failure, Failure::Timeout | Failure::Reset) {
             self.size.halve(sent);
         }
-        let patience = if failure == Failure::BodyCut { PERSISTS } else { 2 * PERSISTS };
+        let patience = if failure == Failure::BodyCut {
+            PERSISTS
+        } else {
+            2 * PERSISTS
+        };
         self.plain_next = persists && self.server_errors % patience == 0;
         self.size.begin_ramp(AFTER_OUTAGE);
 
         let may_be_its_own = server_error || matches!(failure, Failure::Timeout | Failure::Reset);
         match &mut self.mode {
-            // It failed once more: does the next one pass?
-            Mode::Stalled { at, .. } if may_be_its_own && *at < self.refused.len() => *at += 1,
+            // It failed once more, and once more: does the next one pass?
+            Mode::Stalled { at, trials, .. } if may_be_its_own && *at < self.refused.len() => {
+                *trials += 1;
+                *at += usize::from(*trials == STALLED_TRIALS);
+            }
             Mode::Stalled { .. } => self.drop_suspicion(),
-            Mode::Flowing | Mode::Failing { .. } if may_be_its_own && sent.events == 1 && first == self.refused.len() => {
+            Mode::Flowing | Mode::Failing { .. }
+                if may_be_its_own && sent.events == 1 && first == self.refused.len() =>
+            {
                 if self.stalled == 0 {
                     self.stalled_since = now;
                 }
@@ -258,7 +264,14 @@ impl Machine {
                 if self.stalled >= STALLED_AFTER && now.since(self.stalled_since) >= STALLED {
                     self.stalled = 0;
                     self.refused.push(words.clone());
-                    self.enter(Mode::Stalled { at: first, words }, step);
+                    self.enter(
+                        Mode::Stalled {
+                            at: first,
+                            trials: 0,
+                            words,
+                        },
+                        step,
+                    );
                 }
             }
             Mode::Flowing | Mode::Failing { .. } => self.stalled = 0,

@@ -154,9 +154,10 @@ enum Mode {
         trials: u32,
         words: String,
     },
-    /// One event fails for ever where others might pass: it (the last refused) is tried once more, then the next.
+    /// One event fails for ever where others might pass: it (the last refused) is tried again, then the next one.
     Stalled {
         at: usize,
+        trials: u32,
         words: String,
     },
     /// Refused events with nothing behind them that could be accepted.
@@ -288,7 +289,14 @@ impl Machine {
                 self.forget_window();
                 step.rewind = true;
                 self.flight = None;
-                self.fail("the store cannot be read or written".to_owned(), words, None, now, random, &mut step);
+                self.fail(
+                    "the store cannot be read or written".to_owned(),
+                    words,
+                    None,
+                    now,
+                    random,
+                    &mut step,
+                );
             }
             Event::Pause => {
                 if !self.paused {
@@ -342,7 +350,11 @@ impl Machine {
 
     fn reason(&self) -> Option<String> {
         let with = |reason: String, words: &str| {
-            if words.is_empty() { reason } else { format!("{reason}: {words}") }
+            if words.is_empty() {
+                reason
+            } else {
+                format!("{reason}: {words}")
+            }
         };
         match &self.mode {
             _ if self.paused => Some("paused by an operator".to_owned()),
@@ -379,9 +391,17 @@ impl Machine {
             self.begin_anew(step);
         }
         let held = matches!(self.mode, Mode::Held { trying: false, .. });
-        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. }) {
+        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. })
+        {
             let words = self.refused.last().cloned().unwrap_or_default();
-            self.enter(Mode::Broken { at: 0, trials: 0, words }, step);
+            self.enter(
+                Mode::Broken {
+                    at: 0,
+                    trials: 0,
+                    words,
+                },
+                step,
+            );
         }
         if held || self.probe_first {
             return self.probe(step);
@@ -433,8 +453,8 @@ impl Machine {
             sent.bytes += size;
         }
         let left = self.window.len() - first - sent.events;
-        let ahead = (self.suspects == 0 && self.refused.is_empty() && left < sent.events)
-            .then_some((room.events, room.bytes));
+        let ahead =
+            (self.suspects == 0 && self.refused.is_empty() && left < sent.events).then_some((room.events, room.bytes));
         self.send(first, sent, ahead, step);
     }
 
@@ -571,7 +591,10 @@ impl Machine {
     fn begin_anew(&mut self, step: &mut Step) {
         self.refused.clear();
         self.streak = 0;
-        if matches!(self.mode, Mode::Broken { .. } | Mode::Stalled { .. } | Mode::Confirming { .. }) {
+        if matches!(
+            self.mode,
+            Mode::Broken { .. } | Mode::Stalled { .. } | Mode::Confirming { .. }
+        ) {
             self.size.begin_ramp(AFTER_OUTAGE);
             self.enter(Mode::Flowing, step);
         }
@@ -590,7 +613,10 @@ impl Machine {
         } else {
             self.refused.clear();
         }
-        self.learned = Learned::default();
+        if self.learned != Learned::default() {
+            self.learned = Learned::default();
+            step.notices.push(Notice::Learned(self.learned));
+        }
         self.size = Size::new(self.limits.max_bytes, self.learned);
         self.size.begin_ramp(AFTER_OUTAGE);
         self.suspects = 0;
@@ -613,5 +639,9 @@ fn broken_reason() -> String {
 }
 
 fn plural(events: usize) -> String {
-    if events == 1 { "event".to_owned() } else { format!("{events} events") }
+    if events == 1 {
+        "event".to_owned()
+    } else {
+        format!("{events} events")
+    }
 }

@@ -28,7 +28,9 @@ pub(super) fn back_off(
     random: u64,
 ) -> Timestamp {
     let max = (max.as_millis() as u64).max(1);
-    let cap = 1_000_u64.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(max);
+    let cap = 1_000_u64
+        .saturating_mul(1 << attempts.saturating_sub(1).min(20))
+        .min(max);
     let jitter = (random % (cap + 1)).max(SHORTEST.min(cap));
     match retry_after {
         // A little later than asked for, so that not all of its clients come at once.
@@ -40,7 +42,11 @@ pub(super) fn back_off(
 /// When a held destination is probed. `rounds` counts good probes that were followed by another refusal: the probe
 /// does not see what is wrong there, so less and less is asked.
 pub(super) fn next_probe(probes: u32, rounds: u32, now: Timestamp, random: u64) -> Timestamp {
-    let wait = if probes == 0 && rounds == 0 { FIRST_PROBE } else { MINUTE << rounds.min(3) };
+    let wait = if probes == 0 && rounds == 0 {
+        FIRST_PROBE
+    } else {
+        MINUTE << rounds.min(3)
+    };
     now.plus(wait - random % (wait / 20))
 }
 
