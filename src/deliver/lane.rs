@@ -297,7 +297,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             self.set_busy(true);
         }
         if step.settle.is_some() {
-            let (count, since) = self.unsynced.unwrap_or((0, Instant::now()));
+            let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
             self.unsynced = Some((count + 1, since));
         }
         let work = Work {

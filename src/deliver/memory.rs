@@ -17,7 +17,6 @@ pub(super) struct Disk {
     pub(super) dead: BTreeMap<usize, String>,
     durable: (usize, BTreeMap<usize, String>),
     calls: u32,
-    pub(super) syncs: u32,
     pub(super) notes: Vec<AttemptNote>,
     pub(super) broken: bool,
 }
@@ -131,9 +130,7 @@ impl Backlog for Memory {
     }
 
     fn sync(&mut self) -> Result<(), BacklogError> {
-        let mut disk = self.disk();
-        disk.settle();
-        disk.syncs += 1;
+        self.disk().settle();
         Ok(())
     }
 

@@ -154,10 +154,14 @@ enum Mode {
         trials: u32,
         words: String,
     },
-    /// One event fails for ever where others might pass: it (the last refused) is tried again, then the next one.
+    /// One event (the last refused) fails for ever where others might pass: it is tried again, then the next one,
+    /// and where that passes, it once more. So an event that was only unlucky is not buried; at worst it arrives
+    /// after one that follows it.
     Stalled {
         at: usize,
         trials: u32,
+        /// The next one has passed, and waits to be settled with it.
+        passed: bool,
         words: String,
     },
     /// Refused events with nothing behind them that could be accepted.
@@ -286,6 +290,7 @@ impl Machine {
             Event::Answered { judged, took } => self.answered(judged, took, now, random, &mut step),
             Event::Probed(probe) => self.probed(probe, now, random, &mut step),
             Event::StoreFailed(words) => {
+                self.drop_suspicion();
                 self.forget_window();
                 step.rewind = true;
                 self.flight = None;
@@ -608,6 +613,7 @@ impl Machine {
     }
 
     fn rekeyed(&mut self, destination: Destination, now: Timestamp, step: &mut Step) {
+        self.drop_suspicion();
         if let Some(Flight::Batch { stale, .. } | Flight::Probe { stale }) = &mut self.flight {
             *stale = true;
         } else {
