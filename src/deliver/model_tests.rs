@@ -53,6 +53,8 @@ struct World {
     /// Events that the database refuses, for ever.
     chokes_on: BTreeSet<usize>,
     max_bytes: usize,
+    /// Bytes a millisecond; the answer to what takes 10 s is an EOF, and it is stored all the same.
+    line: Option<u64>,
     committed: Vec<usize>,
     first: BTreeSet<usize>,
     /// How often an event failed alone.
@@ -69,6 +71,7 @@ impl World {
             hates: BTreeSet::new(),
             chokes_on: BTreeSet::new(),
             max_bytes: usize::MAX,
+            line: None,
             committed: Vec::new(),
             first: BTreeSet::new(),
             alone: BTreeMap::new(),
@@ -138,6 +141,13 @@ impl World {
             }
             Mood::Throttled { .. } | Mood::Fine | Mood::Flaky => {
                 self.commit(ids);
+                if let Some(line) = self.line {
+                    let took = bytes as u64 / line;
+                    if took >= 10_000 {
+                        return (Judged::without_answer(Transport::Reset, "EOF"), took);
+                    }
+                    return (says(200, "ok"), took);
+                }
                 (says(200, "ok"), 20)
             }
         }
@@ -583,6 +593,60 @@ fn one_event_that_the_database_cannot_store_does_not_block_the_rest() {
     assert_eq!(dead, [3, 700]);
     let words = simulation.memory.disk().dead.values().next().cloned();
     assert_eq!(words.as_deref(), Some("500 pq: invalid byte sequence"));
+}
+
+#[test]
+fn whatever_happens_while_an_event_has_its_last_chance_nothing_is_lost() {
+    let happenings = [
+        Happening::StoreFails,
+        Happening::Tell(Event::Rekeyed(Box::new(renewed()))),
+    ];
+    let (mut seen, mut at) = (0, 250_000);
+    while at < 900_000 {
+        at += 700;
+        for happening in &happenings {
+            let mut world = World::new(Vec::new());
+            // Slow to refuse, so that things happen while a request is in flight.
+            world.moods = vec![(at + 20, Mood::Slow { commits: false })];
+            let stored = (0, Happening::Stored(40, 400));
+            let mut simulation = Simulation::new(world, vec![stored, (at, happening.clone())], at);
+            simulation.run(at);
+            let reason = simulation.machine.status().reason.unwrap_or_default();
+            seen += usize::from(reason.contains("again and again"));
+            simulation.run(6 * HOUR);
+            simulation.check();
+            assert_eq!(simulation.memory.pending(), 0);
+            assert!(
+                simulation.memory.disk().dead.is_empty(),
+                "{at}: {:?}",
+                simulation.memory.disk().dead
+            );
+        }
+    }
+    assert!(seen > 10, "{seen} times in the middle of it");
+}
+
+#[test]
+fn a_slow_line_never_loops_on_the_same_batch() {
+    for line in [1, 5, 20, 200] {
+        let mut world = World::new(Vec::new());
+        world.line = Some(line);
+        let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(5_000, 1_000))], 7);
+        simulation.run(24 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.pending(), 0, "{line} bytes a millisecond");
+        let twice = simulation.world.committed.len() - 5_000;
+        assert!(
+            twice < 2_500,
+            "{twice} of 5000 were sent twice at {line} bytes a millisecond"
+        );
+        let needed = 5_000_000 / line;
+        assert!(
+            (simulation.now.0 as u64) < 2 * needed + 60_000,
+            "{} ms, {needed} needed",
+            simulation.now.0
+        );
+    }
 }
 
 #[test]
