@@ -57,6 +57,8 @@ struct World {
     line: Option<u64>,
     committed: Vec<usize>,
     first: BTreeSet<usize>,
+    /// When an event was last sent alone.
+    sent_alone: BTreeMap<usize, Timestamp>,
     /// How often an event failed alone.
     alone: BTreeMap<usize, u32>,
     last_before_heal: u64,
@@ -74,6 +76,7 @@ impl World {
             line: None,
             committed: Vec::new(),
             first: BTreeSet::new(),
+            sent_alone: BTreeMap::new(),
             alone: BTreeMap::new(),
             last_before_heal: 0,
             requests: 0,
@@ -111,6 +114,7 @@ impl World {
         }
         if let [id] = ids {
             *self.alone.entry(*id).or_default() += 1;
+            self.sent_alone.insert(*id, now);
         }
         let mood = self.mood(now, random);
         let poison = || says(400, "invalid json");
@@ -624,6 +628,28 @@ fn whatever_happens_while_an_event_has_its_last_chance_nothing_is_lost() {
         }
     }
     assert!(seen > 10, "{seen} times in the middle of it");
+}
+
+#[test]
+fn a_new_key_while_the_next_one_is_tried_delivers_nothing_unseen() {
+    let run = |happenings: Vec<(u64, Happening)>| {
+        let mut world = World::new(Vec::new());
+        world.chokes_on = [0].into();
+        let mut all = vec![(0, Happening::Stored(2, 400))];
+        all.extend(happenings);
+        let mut simulation = Simulation::new(world, all, 7);
+        simulation.run(6 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(), [0]);
+        simulation
+    };
+    let next_tried = run(Vec::new()).world.sent_alone[&1].0 as u64;
+    let in_flight = next_tried + 10;
+    let rekeyed = run(vec![(in_flight, Happening::Tell(Event::Rekeyed(Box::new(renewed()))))]);
+    assert!(
+        rekeyed.world.sent_alone[&1].0 as u64 > in_flight,
+        "it was tried again after that"
+    );
 }
 
 #[test]
