@@ -10,7 +10,7 @@ mod audit;
 mod check;
 mod completions;
 mod dead;
-mod demo;
+pub mod demo;
 mod destinations;
 mod doctor;
 mod events;

@@ -40,8 +40,6 @@ impl ServeArguments {
         complete(&mut config);
         let logs = session.logs.clone();
         let outside = Outside {
-            admin: Box::new(|_| crate::admin::Placeholder),
-            observer: std::sync::Arc::new(crate::admin::Placeholder),
             listener: std::sync::Arc::new(|_, _| {}),
             read_again: Box::new(move || {
                 let mut config = read().map_err(|error| error.to_string())?;

@@ -11,13 +11,19 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
-    Drained, Handler, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
+    AdminHandler, Drained, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
     drain, serve,
 };
+use crate::admin::api::{Api, Door};
+use crate::admin::lanes::Running;
+use crate::admin::metrics::Metrics;
+use crate::admin::{Service, Setup};
 use crate::config::Config;
 use crate::deliver::{self, Deliveries, is_trouble};
 use crate::event::{Destination, DestinationId, Timestamp};
-use crate::looker::{self, ConverterRoom, GatewayProbe, Hub, LaneStatus, Parts, RunObserver, SettingsError, Trouble};
+use crate::looker::{
+    self, ConverterRoom, GatewayProbe, Hub, LaneStatus, Parts, RunEnd, RunObserver, SettingsError, Trouble,
+};
 use crate::rudderstack::{Client, ClientError};
 use crate::store::{self, Finding, Store};
 
@@ -59,22 +65,10 @@ pub enum ServiceError {
 }
 
 /// Deliveries to real gateways.
-pub type RealDeliveries = Deliveries<Client>;
-
-/// What the admin side is made of.
-pub struct AdminParts {
-    /// The store.
-    pub store: Store,
-    /// The deliveries.
-    pub deliveries: Arc<RealDeliveries>,
-}
+type RealDeliveries = Deliveries<Client>;
 
 /// What the service needs beside the configuration.
-pub struct Outside<A: Handler> {
-    /// Makes the admin side.
-    pub admin: Box<dyn FnOnce(AdminParts) -> A + Send>,
-    /// Is told of each run that ended.
-    pub observer: Arc<dyn RunObserver>,
+pub struct Outside {
     /// Is told of each change of a destination's state.
     pub listener: deliver::Listener,
     /// Reads the configuration again, at SIGHUP: the text says what is wrong.
@@ -106,9 +100,9 @@ pub enum Ending {
 }
 
 /// Serves until a signal asks for the end, or until the store stops.
-pub async fn run<A: Handler>(
+pub async fn run(
     mut config: Config,
-    outside: Outside<A>,
+    outside: Outside,
     told: impl FnOnce(&Serving) + Send,
 ) -> Result<Ending, ServiceError> {
     let system = |what| move |source| ServiceError::System { what, source };
@@ -138,6 +132,21 @@ pub async fn run<A: Handler>(
         &config.rudderstack,
         outside.listener,
     )?);
+    let metrics = Arc::new(Metrics::default());
+    let service = Service::new(Setup {
+        store: store.clone(),
+        path: config.store.path.clone(),
+        lanes: Arc::new(Running::new(
+            Arc::clone(deliveries.lanes()),
+            Arc::new(client.clone()),
+            store.clone(),
+        )),
+        named: config.destinations.iter().map(destination_of).collect(),
+        max_event_bytes: config.events.max_event_bytes,
+        started_at: Some(Timestamp::now()),
+        metrics: Arc::clone(&metrics),
+    });
+    let api = Api::new(service.clone(), Some(config.admin.token.clone()));
     let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
     let limits = looker::Limits::new(config.store.path.join("spool"));
     let parts = Parts {
@@ -145,14 +154,10 @@ pub async fn run<A: Handler>(
         converters: Arc::clone(&converters),
         probe: Arc::new(GatewayProbe::new(client, limits.probe_timeout)),
         lanes: Arc::new(Lanes(Arc::clone(&deliveries))),
-        observer: outside.observer,
+        observer: Arc::new(Observer(Arc::clone(&metrics))),
         limits,
     };
     let hub = Hub::new(&config, parts)?;
-    let admin = (outside.admin)(AdminParts {
-        store: store.clone(),
-        deliveries: Arc::clone(&deliveries),
-    });
 
     let (stop, stopping) = watch::channel(false);
     let hub_served = tokio::spawn(serve(
@@ -165,11 +170,16 @@ pub async fn run<A: Handler>(
     ));
     let (admin_stop, admin_stopping) = watch::channel(false);
     let mut admin_served: Vec<JoinHandle<Served>> = Vec::new();
-    for listener in [Some(socket), admin_listener].into_iter().flatten() {
+    let doors = [(Some(socket), Door::Socket), (admin_listener, Door::Network)];
+    for (listener, door) in doors {
+        let Some(listener) = listener else {
+            continue;
+        };
+        let api = api.clone();
         admin_served.push(tokio::spawn(serve(
             listener,
             None,
-            admin.clone(),
+            AdminHandler { api, door },
             Limits::default(),
             admin_stopping.clone(),
             Duration::from_secs(1),
@@ -193,7 +203,7 @@ pub async fn run<A: Handler>(
             signal = signals.next() => match signal {
                 Signal::Stop => break None,
                 Signal::Reload => {
-                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, tls: tls.as_ref() };
+                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
                     match (outside.read_again)() {
                         Ok(new) => config = reload.apply(&config, &new, outside.set_level.as_ref()).await,
                         Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
@@ -285,6 +295,7 @@ struct Reload<'a> {
     hub: &'a Hub<Store, ConverterRoom>,
     converters: &'a ConverterRoom,
     deliveries: &'a RealDeliveries,
+    service: &'a Service,
     tls: Option<&'a Tls>,
 }
 
@@ -302,6 +313,8 @@ impl Reload<'_> {
             return running.clone();
         }
         self.converters.reconfigure(Arc::new(merged.clone()));
+        let named = merged.destinations.iter().map(destination_of).collect();
+        self.service.reconfigure(named, merged.events.max_event_bytes);
         for named in &merged.destinations {
             if let Err(error) = self.deliveries.follow(&destination_of(named)).await {
                 tracing::error!(event = "destination_not_changed", destination = %named.name, %error);
@@ -338,5 +351,14 @@ impl LaneStatus for Lanes {
             since: status.since,
             reason: status.reason.unwrap_or_default(),
         })
+    }
+}
+
+struct Observer(Arc<Metrics>);
+
+impl RunObserver for Observer {
+    fn run_ended(&self, end: &RunEnd) {
+        self.0
+            .run_ended(end.action, end.stored, end.events, end.dead_rows, end.milliseconds);
     }
 }
