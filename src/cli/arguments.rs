@@ -8,7 +8,7 @@ use super::audit::AuditArguments;
 use super::check::CheckArguments;
 use super::completions::CompletionsArguments;
 use super::dead::DeadArguments;
-use super::demo::Options as DemoArguments;
+use super::demo::DemoArguments;
 use super::destinations::DestinationsArguments;
 use super::doctor::DoctorArguments;
 use super::events::EventsArguments;

@@ -45,14 +45,17 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The configuration as it is now on the disk, with the files that it names: for a start and a reload.
-    pub fn read_again(&self) -> Result<Config, Invalid> {
-        let reading = config::load(self.globals.config.as_deref(), &self.environment)?;
-        let problems = reading.check_files();
-        if problems.is_empty() {
-            Ok(reading.config)
-        } else {
-            Err(Invalid { problems })
+    /// Reads the configuration as it is now on the disk, with the files that it names: for a start and a reload.
+    pub fn reader(&self) -> impl Fn() -> Result<Config, Invalid> + Send + 'static {
+        let (file, environment) = (self.globals.config.clone(), self.environment.clone());
+        move || {
+            let reading = config::load(file.as_deref(), &environment)?;
+            let problems = reading.check_files();
+            if problems.is_empty() {
+                Ok(reading.config)
+            } else {
+                Err(Invalid { problems })
+            }
         }
     }
 

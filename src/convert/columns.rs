@@ -208,10 +208,10 @@ fn columns(fields: &str, configured: &BTreeMap<String, String>, limits: &Limits)
     Ok(columns)
 }
 
-/// A JSON string's text, by the rules of rows.
+/// A JSON string's text, by the rules of rows' keys.
 fn string(raw: &RawValue) -> Option<String> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    Some(text::unescape(inner).into_owned())
+    Some(text::unescape_name(inner).into_owned())
 }
 
 /// The strings of a list; anything else has none.

@@ -2,16 +2,17 @@
 //! within something until twice as many have come, so that pieces of one byte cost linear time too. What it finds
 //! does not depend on where the pieces are cut.
 
-use std::io::Read;
-
 use super::columns::{NoPlan, Plan};
 use super::digest::RowsDigest;
-use super::event::{Scanned, Template};
-use super::row::{Keys, Scanner};
-use super::scan::{self, Fault, Stop, peek};
+use super::event::Template;
+use super::refusal::{Refusal, message_text, plainly, query_error, wants};
+use super::row::Keys;
+use super::scan::{self, Stop, peek};
+use super::sink::Sink;
+use super::spool::Spool;
 use super::text;
 use super::window::Window;
-use super::{Identity, Limits, Refused, RefusedKind, Rows, RunContext, Stopped, Summary};
+use super::{Limits, Refused, RefusedKind, Rows, RunContext, Stopped, Summary};
 use crate::config::Events;
 use crate::event::Timestamp;
 
@@ -20,8 +21,6 @@ const PIECE: usize = 64 << 10;
 /// How much of a body that is no JSON object is looked at for the message.
 const SHOWN_BYTES: usize = 240;
 const SHOWN_CHARACTERS: usize = 60;
-/// How much of what Looker says about a failed query is quoted.
-const QUOTED_CHARACTERS: usize = 1000;
 /// How many names of root members are kept for the message where `data` is missing.
 const NAMES: usize = 6;
 
@@ -58,27 +57,17 @@ pub(super) struct Document {
     /// What `fields` made; a refusal is held back until the rows, so that `errors` between them are told first.
     plan: Option<Result<Plan, (NoPlan, u64)>>,
     sink: Sink,
+    /// For rows before `fields`.
+    no_columns: Keys,
     has_data: bool,
     /// Names of the first members, for a document that lacks `data`.
     names: Vec<String>,
     ran_at: Option<Timestamp>,
     rows: u64,
     digest: RowsDigest,
-    /// Rows that came before `fields` and wait to be spooled.
-    unspooled: Vec<u8>,
-    spooled: bool,
+    /// Rows that came before `fields`.
+    spool: Spool,
     refused: Option<Refused>,
-}
-
-/// What turns rows into events, and counts them.
-#[derive(Debug)]
-struct Sink {
-    scanner: Scanner,
-    template: Template,
-    event: Vec<u8>,
-    events: u64,
-    dead_rows: u64,
-    first_dead_rows: Vec<(u64, String)>,
 }
 
 /// What a step came to.
@@ -87,46 +76,6 @@ enum Step {
     Done,
     /// Nothing can be done with what has come.
     More,
-}
-
-/// A refusal that does not know yet after how many rows it is.
-struct Refusal {
-    kind: RefusedKind,
-    at: u64,
-    what: String,
-    /// What follows the place.
-    detail: String,
-}
-
-impl Refusal {
-    fn new(kind: RefusedKind, at: u64, what: impl Into<String>) -> Self {
-        Self {
-            kind,
-            at,
-            what: what.into(),
-            detail: String::new(),
-        }
-    }
-
-    fn detail(mut self, detail: impl AsRef<str>) -> Self {
-        self.detail = format!(": {}", detail.as_ref());
-        self
-    }
-
-    fn hint(mut self, hint: &str) -> Self {
-        self.detail = format!("; {hint}");
-        self
-    }
-
-    fn after(self, rows: u64) -> Refused {
-        let Self { kind, at, what, detail } = self;
-        Refused {
-            kind,
-            row: rows,
-            at,
-            message: format!("{what} after {rows} rows (byte {at}){detail}"),
-        }
-    }
 }
 
 impl Document {
@@ -142,22 +91,15 @@ impl Document {
             },
             settings: settings.clone(),
             plan: None,
-            sink: Sink {
-                scanner: Scanner::default(),
-                template: Template::new(settings, user_id_from_email, &context),
-                event: Vec::new(),
-                events: 0,
-                dead_rows: 0,
-                first_dead_rows: Vec::new(),
-            },
+            sink: Sink::new(Template::new(settings, user_id_from_email, &context)),
             context,
+            no_columns: Keys::default(),
             has_data: false,
             names: Vec::new(),
             ran_at: None,
             rows: 0,
             digest: RowsDigest::new(),
-            unspooled: Vec::new(),
-            spooled: false,
+            spool: Spool::default(),
             refused: None,
         }
     }
@@ -209,7 +151,7 @@ impl Document {
             State::Closed => {}
             State::Start => {
                 let empty = refusal(RefusedKind::NotAResult, "the body is empty: there is no result");
-                return Err(Self::plainly(empty).into());
+                return Err(plainly(empty).into());
             }
             _ => {
                 let cut = refusal(RefusedKind::Truncated, "the result is cut off");
@@ -226,11 +168,13 @@ impl Document {
                 self.names.join(", ")
             };
             let what = format!("the body is no result of Looker's: it has no `data`, its keys are {names}");
-            return Err(Self::plainly(refusal(RefusedKind::NotAResult, &what)).into());
+            return Err(plainly(refusal(RefusedKind::NotAResult, &what)).into());
         }
         self.check_plan(received)?;
-        if self.spooled || !self.unspooled.is_empty() {
-            self.convert_spooled(rows)?;
+        if let Some(Ok(plan)) = &self.plan {
+            let depth = self.limits.max_depth;
+            self.spool
+                .convert(&mut self.sink, plan, (self.rows, received), depth, rows)?;
         }
         Ok(Summary {
             rows: self.rows,
@@ -241,16 +185,6 @@ impl Document {
             rows_digest: self.digest.value(),
             bytes: received,
         })
-    }
-
-    /// A refusal of the document as such, whose message needs no place.
-    fn plainly(refusal: Refusal) -> Refused {
-        Refused {
-            kind: refusal.kind,
-            row: 0,
-            at: refusal.at,
-            message: refusal.what,
-        }
     }
 
     /// Whether the columns are such that rows can become events.
@@ -315,20 +249,14 @@ impl Document {
 
     fn start(&mut self, last: bool) -> Result<Step, Refused> {
         const MARK: &[u8] = b"\xef\xbb\xbf";
-        let rest = self.window.rest();
-        if self.window.offset() == 0 {
-            if rest.starts_with(MARK) {
-                self.window.consume(MARK.len());
-                return Ok(Step::Done);
-            }
-            if !last && MARK.starts_with(rest) {
-                return Ok(Step::More);
-            }
+        if self.window.offset() == 0 && self.window.rest().starts_with(MARK) {
+            self.window.consume(MARK.len());
         }
         match self.next_byte() {
             None => Ok(Step::More),
             Some(b'{') => Ok(self.to(State::Opened)),
             Some(_) => {
+                // Half a mark may be here as well.
                 let rest = self.window.rest();
                 if !last && rest.len() < SHOWN_BYTES {
                     return Ok(Step::More);
@@ -337,7 +265,7 @@ impl Document {
                 let shown = text::shown(&String::from_utf8_lossy(beginning), SHOWN_CHARACTERS);
                 let what =
                     format!("the body is no result of Looker's, which is a JSON object; it begins with: {shown}");
-                Err(Self::plainly(Refusal::new(
+                Err(plainly(Refusal::new(
                     RefusedKind::NotAResult,
                     self.window.offset(),
                     what,
@@ -399,16 +327,8 @@ impl Document {
                 Ok(Step::More)
             }
             Stop::Bad { at, fault } => {
-                let kind = match fault {
-                    Fault::Expected(_) => RefusedKind::Malformed,
-                    Fault::TooDeep | Fault::TooManyPivots => RefusedKind::TooLarge,
-                };
-                let what = match fault {
-                    Fault::Expected(wanted) => wants(wanted),
-                    Fault::TooDeep => format!("the result is nested more than {} levels deep", self.limits.max_depth),
-                    Fault::TooManyPivots => "a row has too many pivoted values".to_owned(),
-                };
-                Err(Refusal::new(kind, self.window.offset() + at as u64, what).after(self.rows))
+                let at = self.window.offset() + at as u64;
+                Err(Refusal::of(fault, at, self.limits.max_depth).after(self.rows))
             }
         }
     }
@@ -460,7 +380,7 @@ impl Document {
                 }
                 let plan = Plan::new(json, &self.settings, &self.context, &self.limits);
                 if let Ok(plan) = &plan {
-                    self.sink.scanner = Scanner::new(&plan.keys);
+                    self.sink.columns(&plan.keys);
                 }
                 self.plan = Some(plan.map_err(|why| (why, at)));
             }
@@ -492,7 +412,6 @@ impl Document {
         if first == b']' && self.state == State::RowsOpened {
             return Ok(self.to(State::AfterMember));
         }
-        let none = Keys::default();
         let plan = self.plan.as_ref().and_then(|plan| plan.as_ref().ok());
         let depth = self.limits.max_depth;
         let most = usize::try_from(self.limits.max_row_bytes)
@@ -502,7 +421,7 @@ impl Document {
         let bytes = rest.get(..most).unwrap_or(rest);
         let scanned = self
             .sink
-            .scan(bytes, first, plan.map_or(&none, |plan| &plan.keys), depth);
+            .scan(bytes, first, plan.map_or(&self.no_columns, |plan| &plan.keys), depth);
         let (end, looker_error) = match scanned {
             Ok(scanned) => scanned,
             Err(stop) => {
@@ -533,186 +452,11 @@ impl Document {
         let number = self.rows + 1;
         match plan {
             Some(plan) => self.sink.row(plan, text, first, number, rows)?,
-            None => {
-                self.unspooled.extend_from_slice(span);
-                self.unspooled.push(b'\n');
-                if self.unspooled.len() >= PIECE {
-                    rows.spool(&self.unspooled).map_err(Stopped::Rows)?;
-                    self.unspooled.clear();
-                    self.spooled = true;
-                }
-            }
+            None => self.spool.add(span, rows)?,
         }
         self.rows = number;
         self.window.consume(end);
         self.state = State::AfterRow;
         Ok(Step::Done)
     }
-
-    /// Converts the rows that came before `fields`, which were found to be well-formed then.
-    fn convert_spooled<R: Rows>(&mut self, rows: &mut R) -> Result<(), Stopped<R::Error>> {
-        let Some(Ok(plan)) = &self.plan else { return Ok(()) };
-        let received = self.window.received();
-        let total = self.rows;
-        let unreadable = |why: &dyn std::fmt::Display| {
-            Refusal::new(
-                RefusedKind::Spool,
-                received,
-                "the rows that came before `fields` could not be read again",
-            )
-            .detail(why.to_string())
-            .after(total)
-        };
-        let spool: Box<dyn Read + Send> = if self.spooled {
-            rows.unspool().map_err(Stopped::Rows)?
-        } else {
-            Box::new(std::io::empty())
-        };
-        // The last of them were never spooled.
-        let mut spool = spool.chain(std::io::Cursor::new(std::mem::take(&mut self.unspooled)));
-        let mut window = Window::default();
-        let mut piece = vec![0; PIECE];
-        let mut number = 0;
-        let mut wanted = 0;
-        loop {
-            let length = match spool.read(&mut piece) {
-                Ok(length) => length,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unreadable(&error).into()),
-            };
-            window.append(piece.get(..length).unwrap_or_default());
-            if length > 0 && window.rest().len() < wanted {
-                continue;
-            }
-            while let Ok((start, first)) = peek(window.rest(), 0) {
-                window.consume(start);
-                let bytes = window.rest();
-                let end = match self.sink.scan(bytes, first, &plan.keys, self.limits.max_depth) {
-                    Ok((end, _)) => end,
-                    Err(Stop::More) if length > 0 => {
-                        wanted = bytes.len().saturating_mul(2);
-                        break;
-                    }
-                    Err(_) => return Err(unreadable(&"a row is not whole").into()),
-                };
-                let text =
-                    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).map_err(|error| unreadable(&error))?;
-                number += 1;
-                self.sink.row(plan, text, first, number, rows)?;
-                window.consume(end);
-            }
-            if length == 0 {
-                break;
-            }
-        }
-        if number == total {
-            Ok(())
-        } else {
-            Err(unreadable(&format!("only {number} came back")).into())
-        }
-    }
-}
-
-impl Sink {
-    /// Where the row ends that `bytes` begin with, and what Looker says where the query failed.
-    #[inline]
-    fn scan(
-        &mut self,
-        bytes: &[u8],
-        first: u8,
-        keys: &Keys,
-        max_depth: u32,
-    ) -> Result<(usize, Option<std::ops::Range<usize>>), Stop> {
-        // The root, `data` and the row itself are open.
-        if first == b'{' {
-            let row = self.scanner.row(bytes, keys, max_depth - 3)?;
-            Ok((row.end, row.looker_error))
-        } else {
-            Ok((scan::value(bytes, 0, max_depth - 2)?.end, None))
-        }
-    }
-
-    /// Makes the event of the row that was just scanned, or a dead row.
-    fn row<R: Rows>(
-        &mut self,
-        plan: &Plan,
-        text: &str,
-        first: u8,
-        number: u64,
-        rows: &mut R,
-    ) -> Result<(), Stopped<R::Error>> {
-        let scanned = Scanned {
-            text,
-            cells: self.scanner.cells(),
-            leaves: self.scanner.leaves(),
-        };
-        let written = if first == b'{' {
-            self.template.write(plan, scanned, number, &mut self.event)
-        } else {
-            Err("row is no object".to_owned())
-        };
-        match written {
-            Ok(emitted) => {
-                self.events += 1;
-                let identity = Identity {
-                    user_id: emitted.user_id.as_deref(),
-                    anonymous_id: emitted.anonymous_id.as_deref(),
-                    email: emitted.email.as_deref(),
-                };
-                rows.event(number, emitted.own_timestamp, &self.event, identity)
-                    .map_err(Stopped::Rows)
-            }
-            Err(reason) => {
-                self.dead_rows += 1;
-                rows.dead_row(number, &reason, text.as_bytes()).map_err(Stopped::Rows)?;
-                if self.first_dead_rows.len() < 3 {
-                    self.first_dead_rows.push((number, reason));
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-fn wants(what: &str) -> String {
-    format!("the result is malformed: {what} expected")
-}
-
-/// What `errors` say, if they say anything.
-fn query_error(json: &str) -> Option<String> {
-    use serde_json::Value;
-    let errors = match serde_json::from_str(json) {
-        Ok(Value::Array(errors)) => errors,
-        Ok(Value::Null | Value::Bool(false)) => return None,
-        Ok(Value::String(error)) if error.is_empty() => return None,
-        Ok(Value::Object(error)) if error.is_empty() => return None,
-        Ok(error) => vec![error],
-        // Scanned before: it holds a lone surrogate, a number beyond doubles or the like, so it is no empty list.
-        Err(_) => return Some(text::shown(json, QUOTED_CHARACTERS)),
-    };
-    let first = errors.first()?;
-    let text = |key: &str| {
-        first
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|text| !text.trim().is_empty())
-    };
-    let said = match (text("message"), text("message_details")) {
-        (Some(message), Some(details)) if details != message => format!("{message}: {details}"),
-        (Some(message), _) => message.to_owned(),
-        (None, Some(details)) => details.to_owned(),
-        (None, None) => first.as_str().map_or_else(|| first.to_string(), str::to_owned),
-    };
-    let mut said = text::shown(&said, QUOTED_CHARACTERS);
-    if errors.len() > 1 {
-        said.push_str(&format!(" (and {} more)", errors.len() - 1));
-    }
-    Some(said)
-}
-
-/// A JSON string's text, anything else as it stands.
-fn message_text(json: &str) -> String {
-    let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-    let text = inner.map_or_else(|| json.into(), text::unescape);
-    text::shown(&text, QUOTED_CHARACTERS)
 }

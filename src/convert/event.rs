@@ -6,9 +6,9 @@ use std::borrow::Cow;
 
 use sha1::{Digest, Sha1};
 
+use super::cell::{Cell, Leaf};
 use super::columns::{Plan, Slot};
 use super::identity::{anonymous_id_of, id, namespace, text_of, uuid, uuid_text};
-use super::row::{Cell, Leaf};
 use super::text;
 use super::time::Zone;
 use super::{Provenance, RunContext};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha1::{Digest, Sha1};
 
-use super::row::Cell;
+use super::cell::Cell;
 use super::text::{hex_digit, is_blank, unescape};
 
 /// The namespace for names that are URLs, RFC 9562.

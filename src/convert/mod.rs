@@ -11,13 +11,17 @@
 //! The JSON grammar is our own (`scan`): twice as fast as a general parser, with exact offsets and a depth limit, and
 //! number spellings kept. `serde_json` reads what is small, and is the oracle in the tests.
 
+mod cell;
 mod columns;
 mod digest;
 mod document;
 mod event;
 mod identity;
+mod refusal;
 mod row;
 mod scan;
+mod sink;
+mod spool;
 mod text;
 mod time;
 mod window;
@@ -213,7 +217,7 @@ pub struct Summary {
 pub struct Converter(document::Document);
 
 impl Converter {
-    /// For one run.
+    /// For one run. `user_id_from_email` is the destination's, or else the configuration's.
     pub fn new(settings: &Events, user_id_from_email: bool, limits: Limits, context: RunContext) -> Self {
         Self(document::Document::new(settings, user_id_from_email, limits, context))
     }
@@ -221,7 +225,7 @@ impl Converter {
     /// The next piece of the document, of any size. Whole rows in it become events, sooner or later.
     ///
     /// # Errors
-    /// Where the document is refused, and then at every later call; where `rows` cannot keep a row.
+    /// Where the document is refused, and then at every later call; where `rows` cannot keep a row: the run is over.
     pub fn push<R: Rows>(&mut self, bytes: &[u8], rows: &mut R) -> Result<(), Stopped<R::Error>> {
         self.0.push(bytes, rows)
     }

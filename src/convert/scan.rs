@@ -106,7 +106,7 @@ pub(super) const fn expected<T>(at: usize, what: &'static str) -> Result<T, Stop
 }
 
 /// The rest of a string whose opening quote is just before `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn string(bytes: &[u8], mut at: usize) -> Result<Text, Stop> {
     let mut escaped = false;
     loop {
@@ -151,7 +151,7 @@ fn escape(bytes: &[u8], at: usize) -> Result<usize, Stop> {
 }
 
 /// A number that begins at `at`. It ends where another byte follows: at the end of the bytes it may go on.
-#[inline]
+#[inline(always)]
 pub(super) fn number(bytes: &[u8], start: usize) -> Result<Value, Stop> {
     let mut at = start;
     if bytes.get(at) == Some(&b'-') {
@@ -191,7 +191,7 @@ pub(super) fn number(bytes: &[u8], start: usize) -> Result<Value, Stop> {
 }
 
 /// One digit or more.
-#[inline]
+#[inline(always)]
 fn digits(bytes: &[u8], start: usize) -> Result<usize, Stop> {
     let mut at = start;
     while let Some(b'0'..=b'9') = bytes.get(at) {
@@ -400,7 +400,13 @@ mod tests {
             );
         }
         assert_eq!(number(b"3180.", 0).map(|value| value.end), Err(Stop::More));
-        assert_eq!(number(b"3180", 0).map(|value| value.end), Err(Stop::More));
+        for cut in ["3180", "-0", "31.5", "1e5", "1.5E-3", "-"] {
+            assert_eq!(
+                number(cut.as_bytes(), 0).map(|value| value.end),
+                Err(Stop::More),
+                "{cut}"
+            );
+        }
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// The same as a name is sent: U+0000 is U+FFFD too.
+pub(super) fn unescape_name(raw: &str) -> Cow<'_, str> {
+    match unescape(raw) {
+        Cow::Owned(name) if name.contains('\0') => Cow::Owned(name.replace('\0', "\u{fffd}")),
+        name => name,
+    }
+}
+
 /// The character of `uXXXX` or `uXXXX\uXXXX`, and what follows.
 fn code_point(escape: &str) -> (char, &str) {
     let after = |count| escape.get(count..).unwrap_or_default();
@@ -235,6 +243,15 @@ mod tests {
             "\u{85}",
         ] {
             assert!(is_blank(blank), "{blank:?}");
+        }
+        // The whole list of sanitize.go.
+        let list = "\0\t\u{a0}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180e}\u{2800}\u{3000}\u{3164}\u{feff}\u{ffa0}";
+        let ranges = ('\u{2000}'..='\u{200f}')
+            .chain('\u{202f}'..='\u{202f}')
+            .chain('\u{205f}'..='\u{2064}')
+            .chain('\u{206a}'..='\u{206f}');
+        for invisible in list.chars().chain(ranges) {
+            assert!(is_blank(&invisible.to_string()), "{invisible:?}");
         }
         for something in [
             "0",

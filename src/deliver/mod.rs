@@ -9,6 +9,7 @@
 
 mod backlog;
 mod counters;
+mod deliveries;
 mod desk;
 mod gateway;
 mod lane;
@@ -18,6 +19,7 @@ mod notice;
 mod pace;
 mod size;
 mod status;
+mod stored;
 
 #[cfg(test)]
 mod memory;
@@ -28,6 +30,7 @@ mod weather_tests;
 
 pub use backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError, Lease, LeasedEvent};
 pub use counters::{Counters, CountersSnapshot, DURATION_BUCKETS, Durations, DurationsSnapshot};
+pub use deliveries::{Deliveries, is_trouble};
 pub use gateway::{Connect, Gateway};
 pub use lane::{Handle, LaneGone, Sources};
 pub use lanes::{Lanes, Settings, Unfinished};
@@ -35,3 +38,4 @@ pub use machine::{Event, Limits, Machine, Next, Settle, Step};
 pub use notice::{Listener, Notice};
 pub use size::Learned;
 pub use status::{State, Status};
+pub use stored::StoredBacklog;

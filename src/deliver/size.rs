@@ -17,7 +17,8 @@ const QUICK: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(5);
 
 /// What was learned of a destination, worth keeping over a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Learned {
     /// Batches of this many bytes, before compression, are too large (413); 0: not known.
     pub too_large: u64,

@@ -10,6 +10,8 @@ use crate::store::RunRecord;
 
 /// Said of a run that comes while pintle stops, or that it had to stop.
 pub(super) const STOPPING: &str = "pintle is stopping; send it again";
+/// The code of a failure whose cause is in the document.
+pub(super) const REFUSED_DOCUMENT: u16 = 422;
 /// A dead letter's reason, a database's error: the answer is a dialog, not a page.
 const MAX_REASON_CHARS: usize = 300;
 const MAX_MESSAGE_CHARS: usize = 4000;
@@ -83,7 +85,7 @@ impl Answer {
             success,
             message,
             validation_errors: BTreeMap::new(),
-            http_code: 422,
+            http_code: REFUSED_DOCUMENT,
         }
     }
 }
@@ -212,35 +214,15 @@ const fn status_code(http_code: u16) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::event::{Action, DestinationId, RunId, WriteKey};
-    use crate::store::{Origin, RunKind, RunState};
+    use crate::event::{DestinationId, RunId, WriteKey};
 
     pub(in crate::looker) fn record(rows: u64, dead_rows: u64) -> RunRecord {
-        RunRecord {
-            id: RunId::new(Timestamp(1_700_000_000_000), 1),
-            kind: RunKind::Looker,
-            action: Action::Track,
-            state: RunState::Stored,
-            looker: Origin::default(),
-            destination: DestinationId("d".into()),
-            rows,
-            events: rows - dead_rows,
-            dead_rows,
-            dead_events: 0,
-            dead_letters: dead_rows,
-            delivered: 0,
-            pending: rows - dead_rows,
-            maybe_truncated: false,
-            repeats: None,
-            dropped: 0,
-            received_at: Timestamp(0),
-            stored_at: None,
-            delivered_at: None,
-            error: None,
-            replay_of: Vec::new(),
-            bytes: 0,
-            timestamp: Timestamp(0),
-        }
+        let record = json!({
+            "id": RunId::new(Timestamp(1_700_000_000_000), 1), "kind": "looker", "action": "track", "state": "stored",
+            "destination": "d", "rows": rows, "events": rows - dead_rows, "dead_rows": dead_rows,
+            "dead_letters": dead_rows, "pending": rows - dead_rows, "received_at": Timestamp(0), "timestamp": Timestamp(0),
+        });
+        serde_json::from_value(record).unwrap()
     }
 
     fn said(record: &RunRecord, first: &[(u64, &str)], trouble: Option<Trouble>, limit: Option<u64>) -> (bool, String) {

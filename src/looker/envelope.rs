@@ -238,10 +238,12 @@ impl Envelope {
     /// Bytes of an ordinary string; no more of them than shows that the limit is passed.
     fn keep(&mut self, bytes: &[u8], key: bool) {
         let room = (self.max_rest + 1).saturating_sub(self.rest.len());
-        self.rest.extend(bytes.iter().take(room));
+        self.rest
+            .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         if key {
             let room = (MAX_KEY_BYTES + 2).saturating_sub(self.key.len());
-            self.key.extend(bytes.iter().take(room));
+            self.key
+                .extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         }
     }
 
@@ -258,7 +260,7 @@ impl Envelope {
                     let run = memchr2(b'"', b'\\', left).unwrap_or(left.len());
                     if run > 0 {
                         lone(&mut self.high, out);
-                        out.extend(left.iter().take(run));
+                        out.extend_from_slice(left.get(..run).unwrap_or_default());
                         used += run;
                         continue;
                     }
@@ -341,7 +343,7 @@ impl Envelope {
                 _ => depth -= 1,
             }
             if depth == 0 {
-                out.extend(piece.iter().take(used));
+                out.extend_from_slice(piece.get(..used).unwrap_or_default());
                 self.mode = Mode::Plain;
                 return used;
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Circumstances, duration, took};
+use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
 use super::flights::Lead;
 use super::order::{Order, Wanted};
 use super::pipe::{self, Frame, PIECES, Progress, Source};
@@ -54,7 +54,12 @@ impl<I: Intake, C: Converters> Run<I, C> {
         if answer.success {
             tracing::info!(%run, %action, events = end.events, dead_rows = end.dead_rows, ms = end.milliseconds, "run stored");
         } else {
-            tracing::warn!(%run, %action, reason = %answer.message, ms = end.milliseconds, "run failed");
+            // What a document is refused for may quote it, and a log holds nothing of a document.
+            let reason = match answer.http_code {
+                REFUSED_DOCUMENT => "the document was refused; `pintle runs show` says why",
+                _ => answer.message.as_str(),
+            };
+            tracing::warn!(%run, %action, reason, ms = end.milliseconds, "run failed");
         }
         self.parts.observer.run_ended(&end);
         lead.land(answer);
@@ -73,23 +78,31 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }))
     }
 
-    async fn receive(&self, order: Order) -> Result<(Answer, RunRecord), Answer> {
+    async fn receive(&self, mut order: Order) -> Result<(Answer, RunRecord), Answer> {
         let deadline = Instant::now() + self.settings.run_timeout;
         let new_run = order.new_run.clone();
         let place = match self.place(deadline).await {
             Ok(place) => place,
-            Err(answer) => return Err(self.list(new_run, answer).await),
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
         let begin = order.new_run.clone();
-        let begun = self.blocking(move |intake| intake.begin(begin)).await;
-        let writer = match begun {
-            Ok(writer) => writer,
-            Err(answer) => return Err(self.list(new_run, answer).await),
+        let begun = self.blocking(move |intake| {
+            // The messages' ids hold the destination's, and that may be another one's by now.
+            let destination = intake.resolve(&begin.destination)?;
+            let id = destination.id.clone();
+            intake.begin(NewRun { destination, ..begin }).map(|writer| (writer, id))
+        });
+        let writer = match begun.await {
+            Ok((writer, destination)) => {
+                order.terms.destination = destination;
+                writer
+            }
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
         tracing::info!(
             run = %new_run.id,
             action = %new_run.action,
-            destination = %new_run.destination.id,
+            destination = %order.terms.destination,
             instance = new_run.looker.instance.as_deref().unwrap_or_default(),
             webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
             "run begun"
@@ -105,7 +118,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
                     "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",
                     new_run.id
                 );
-                Err(self.list(new_run, Answer::failure(500, text)).await)
+                Err(self.list(new_run, rows, Answer::failure(500, text)).await)
             }
         }
     }
@@ -219,9 +232,9 @@ impl<I: Intake, C: Converters> Run<I, C> {
     }
 
     /// Lists a run that failed without a writer.
-    pub(super) async fn list(&self, run: NewRun, answer: Answer) -> Answer {
+    pub(super) async fn list(&self, run: NewRun, rows: u64, answer: Answer) -> Answer {
         let text = answer.message.clone();
-        let listed = self.blocking(move |intake| intake.refuse(run, 0, &text)).await;
+        let listed = self.blocking(move |intake| intake.refuse(run, rows, &text)).await;
         if let Err(error) = listed {
             tracing::error!(reason = %error.message, "a failed run could not be listed");
         }

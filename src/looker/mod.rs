@@ -19,6 +19,7 @@ mod origin;
 mod pipe;
 mod reply;
 mod request;
+mod rooms;
 mod routes;
 mod seams;
 mod settings;
@@ -47,7 +48,7 @@ use answer::Answer;
 use attempts::Attempts;
 use execute::Run;
 use flights::{Coming, Flights};
-use order::Arrival;
+use order::{Arrival, Order};
 use request::{ReadLimits, Received};
 use routes::Route;
 use settings::Settings;
@@ -55,6 +56,7 @@ use settings::Settings;
 pub use download::ClientError;
 pub use origin::{OriginError, Origins, is_forbidden};
 pub use reply::ReplyBody;
+pub use rooms::{ConverterRoom, ConverterRun, GatewayProbe, StoreWriter};
 pub use seams::{
     Boxed, Conversion, Converters, Intake, IntakeError, LaneStatus, Probe, RunEnd, RunObserver, RunTerms, RunWriter,
     Stopped, Summary, Trouble,
@@ -63,7 +65,7 @@ pub use settings::{Limits, SettingsError, public_url};
 pub use token::{NoSecret, Rejected, Tokens};
 
 /// Header values and the like that are kept are cut to this.
-const MAX_ID_BYTES: usize = 256;
+const MAX_ID_CHARS: usize = 256;
 /// How long runs that were told to stop may take to do so.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -324,32 +326,39 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                     milliseconds: answer::took(at, Timestamp::now()),
                 });
                 let answer = match refused.run {
-                    Some(run) => self.run(settings, None).list(*run, refused.answer).await,
+                    Some(run) => self.run(settings, None).list(*run, 0, refused.answer).await,
                     None => refused.answer,
                 };
                 return said(&answer, &location);
             }
         };
-        let digest = order.new_run.delivery;
-        let landed = digest.and_then(|digest| self.0.flights.landed(&digest));
-        let coming = {
-            let mut runs = self.runs();
-            if *self.0.phase.borrow() != Phase::Serving {
-                drop(runs);
-                return said(&Answer::stopping(), &location);
-            }
-            let (lead, coming) = self.0.flights.join(digest);
-            while runs.try_join_next().is_some() {}
-            if let Some(lead) = lead {
-                runs.spawn(self.run(settings, landed).fly(order, lead));
-            }
-            coming
-        };
+        let coming = self.start(settings, order);
         let body = async move {
             let answer = arrived(coming).await;
             Bytes::from(answer.to_json(&location).to_string())
         };
         reply::coming(self.0.parts.limits.keep_alive, Box::pin(body))
+    }
+
+    /// Begins a run, or joins that of the same delivery.
+    fn start(&self, settings: Arc<Settings>, order: Order) -> Coming {
+        let digest = order.new_run.delivery;
+        let landed = digest.and_then(|digest| self.0.flights.landed(&digest));
+        // A stop takes the runs under this lock after it has said so: none is missed.
+        let mut runs = self.runs();
+        let (lead, coming) = self.0.flights.join(digest);
+        let Some(lead) = lead else { return coming };
+        while runs.try_join_next().is_some() {}
+        let most = self.0.parts.limits.max_waiting.saturating_add(settings.max_runs);
+        if *self.0.phase.borrow() != Phase::Serving {
+            lead.land(Answer::stopping());
+        } else if runs.len() >= most {
+            let text = "too many runs wait for their turn (hub.max_runs); send it again later";
+            lead.land(Answer::failure(503, text));
+        } else {
+            runs.spawn(self.run(settings, landed).fly(order, lead));
+        }
+        coming
     }
 
     fn run(&self, settings: Arc<Settings>, landed: Option<Answer>) -> Run<I, C> {
@@ -402,6 +411,6 @@ fn no_action(name: &str) -> String {
 /// A header's text, cut, where it is there and not blank.
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(name)?.as_bytes()).trim().to_owned();
-    let end = text.floor_char_boundary(MAX_ID_BYTES);
-    text.get(..end).filter(|text| !text.is_empty()).map(str::to_owned)
+    let text: String = text.chars().take(MAX_ID_CHARS).collect();
+    (!text.is_empty()).then_some(text)
 }

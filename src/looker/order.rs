@@ -81,9 +81,9 @@ pub(super) fn order(
     let looker = Origin {
         instance: arrival.instance,
         webhook_id: arrival.webhook_id,
-        plan_id: request.plan("scheduled_plan_id"),
-        title: request.plan("title"),
-        url: request.plan("url"),
+        plan_id: request.plan("scheduled_plan_id").map(short),
+        title: request.plan("title").map(short),
+        url: request.plan("url").map(short),
     };
     // An attachment that comes again without a webhook id is the same delivery only where it is to do the same.
     let more = match (&looker.webhook_id, &attachment) {
@@ -142,6 +142,12 @@ pub(super) fn order(
         wanted,
         limit: request.limit(),
     })
+}
+
+/// What is kept of a text that Looker says of a run.
+fn short(text: String) -> String {
+    const MAX_CHARS: usize = 2000;
+    text.chars().take(MAX_CHARS).collect()
 }
 
 /// SHA-256 of (instance, action, webhook id, download URL or attachment); none where neither a webhook id nor a

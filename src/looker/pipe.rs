@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use super::answer::{Answer, maybe_truncated, no_event};
+use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
@@ -141,10 +141,16 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
     let summary = match pipe.document(source, frame.max_gzip_ratio) {
         Ok(true) => match pipe.conversion.finish(&mut pipe.writer) {
             Ok(summary) => summary,
-            Err(stopped) => return Err(fail(pipe.writer, broke(Broke::Stopped(stopped), progress.rows()))),
+            Err(stopped) => {
+                return Err(fail(
+                    pipe.writer,
+                    progress.rows(),
+                    broke(Broke::Stopped(stopped), progress.rows()),
+                ));
+            }
         },
         Ok(false) => Summary::default(),
-        Err(error) => return Err(fail(pipe.writer, broke(error, progress.rows()))),
+        Err(error) => return Err(fail(pipe.writer, progress.rows(), broke(error, progress.rows()))),
     };
     let closing = Closing {
         timestamp: summary.ran_at.unwrap_or(frame.accepted_at),
@@ -241,7 +247,7 @@ fn broke(error: Broke, rows: u64) -> Answer {
         Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
         Broke::Stopped(Stopped::Intake(error)) => not_kept(&error),
         Broke::Stopped(Stopped::Refused { message, field }) => {
-            let answer = Answer::failure(422, message);
+            let answer = Answer::failure(REFUSED_DOCUMENT, message);
             match field {
                 Some(field) => answer.about(field),
                 None => answer,
@@ -255,8 +261,8 @@ pub(super) fn not_kept(error: &IntakeError) -> Answer {
     Answer::failure(503, format!("pintle could not keep the rows: {error}"))
 }
 
-fn fail<W: RunWriter>(writer: W, answer: Answer) -> Answer {
-    if let Err(error) = writer.fail(&answer.message, Timestamp::now()) {
+fn fail<W: RunWriter>(writer: W, rows: u64, answer: Answer) -> Answer {
+    if let Err(error) = writer.fail(rows, &answer.message) {
         tracing::error!(%error, "a failed run could not be listed");
     }
     answer

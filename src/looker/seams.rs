@@ -24,6 +24,9 @@ pub trait Intake: Send + Sync + 'static {
     /// The stored (not failed) run of the same delivery.
     fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>, IntakeError>;
 
+    /// Where events for this destination go: itself, or the one that took over its key.
+    fn resolve(&self, destination: &Destination) -> Result<Destination, IntakeError>;
+
     /// Registers a run as receiving, or refuses it.
     fn begin(&self, run: NewRun) -> Result<Self::Writer, IntakeError>;
 
@@ -48,8 +51,8 @@ pub trait RunWriter: Send + 'static {
     /// Returns when the run is durable.
     fn commit(self, closing: Closing) -> Result<RunRecord, IntakeError>;
 
-    /// Nothing of it stays but its listed reason.
-    fn fail(self, error: &str, at: Timestamp) -> Result<RunRecord, IntakeError>;
+    /// Nothing of it stays but its listed reason, and how many rows had been read.
+    fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError>;
 }
 
 /// Makes a conversion for each run.

@@ -57,6 +57,8 @@ pub struct Limits {
     pub attachment_memory: usize,
     /// Large attachments at once; more wait.
     pub max_spools: usize,
+    /// Runs that wait for a place, beside those that have one; further ones are told to come again.
+    pub max_waiting: usize,
     /// How often a newline is sent.
     pub keep_alive: Duration,
     /// How long a form waits for the probe.
@@ -72,8 +74,9 @@ impl Limits {
             spool_folder,
             max_request_bytes: 1 << 20,
             max_attachment_bytes: 1 << 30,
-            attachment_memory: 256 << 10,
+            attachment_memory: 64 << 10,
             max_spools: 16,
+            max_waiting: 500,
             keep_alive: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
             max_gzip_ratio: 250,

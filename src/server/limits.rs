@@ -26,6 +26,8 @@ pub struct Limits {
     pub max_body_bytes: u64,
     /// Bytes a second that a body must make, on the average of the time that it lets us wait.
     pub min_body_rate: u64,
+    /// Waiting that is not counted against that rate.
+    pub rate_grace: Duration,
 }
 
 impl Default for Limits {
@@ -38,12 +40,10 @@ impl Default for Limits {
             max_headers: 100,
             max_body_bytes: 2 << 30,
             min_body_rate: 1024,
+            rate_grace: Duration::from_secs(30),
         }
     }
 }
-
-/// Waiting that is not counted against a body's rate.
-const RATE_GRACE: Duration = Duration::from_secs(30);
 
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,7 @@ pub struct LimitedBody {
     inner: Incoming,
     max_bytes: u64,
     min_rate: u64,
+    rate_grace: Duration,
     idle: Duration,
     read: u64,
     /// How long we have waited for it in all.
@@ -89,6 +90,7 @@ impl LimitedBody {
             inner,
             max_bytes: limits.max_body_bytes,
             min_rate: limits.min_body_rate,
+            rate_grace: limits.rate_grace,
             idle: limits.idle_timeout,
             read: 0,
             waited: Duration::ZERO,
@@ -97,8 +99,8 @@ impl LimitedBody {
     }
 
     fn too_slow(&self, waited: Duration) -> bool {
-        let counted = waited.saturating_sub(RATE_GRACE);
-        self.read < self.min_rate.saturating_mul(counted.as_secs())
+        let counted = waited.saturating_sub(self.rate_grace).as_millis();
+        u128::from(self.read) * 1000 < u128::from(self.min_rate) * counted
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 54\r\nretry-after: 5\r\nconnection: close\r\n\r\n{\"success\":false,\"error\":\"too many connections at once\"}";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 56\r\nretry-after: 5\r\nconnection: close\r\n\r\n{\"success\":false,\"error\":\"too many connections at once\"}";
 
 impl Stream {
     /// Says 503 as far as that is possible without waiting, and hangs up.

@@ -2,11 +2,13 @@
 //! a [`Handler`]'s business: Looker's hub is one, the admin listener another.
 
 mod accept;
+mod admin;
 mod connection;
 mod hub;
 mod limits;
 mod listen;
 mod notify;
+mod service;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -21,10 +23,12 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 
 pub use accept::{Served, serve};
+pub use admin::AdminHandler;
 pub use hub::HubHandler;
 pub use limits::{BodyError, LimitedBody, Limits};
 pub use listen::{Activated, ListenError, Listener, activated};
 pub use notify::Notifier;
+pub use service::{Ending, Outside, ServiceError, Serving, destination_of, run};
 pub use signals::{Drained, Signal, Signals, drain};
 pub use tls::{Tls, TlsError};
 

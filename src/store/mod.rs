@@ -136,6 +136,11 @@ impl Store {
         RunWriter::new(Arc::clone(&self.inner), run)
     }
 
+    /// Whether a run that came now would be taken.
+    pub fn check_room(&self) -> Result<()> {
+        self.inner.check_room()
+    }
+
     /// Lists a run that failed before it had a writer.
     pub fn refuse(&self, run: NewRun, rows: u64, error: &str) -> Result<RunRecord> {
         self.inner.record_failed(&run, rows, error)

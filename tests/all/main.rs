@@ -1,3 +1,5 @@
+//! pintle from outside: a real process, a scripted Looker on one side and a scripted RudderStack on the other.
+
 //! Tests from outside, in one binary: the program as its users meet it, a real process with a scripted Looker on one side
 //! and a scripted RudderStack on the other.
 #![allow(
@@ -7,6 +9,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod arrows;
 mod cli;
 mod demo;
 mod door;
@@ -14,6 +17,7 @@ mod golden;
 mod kill;
 mod million;
 mod peers;
+mod readme;
 mod stage;
 mod weather;
 mod whole_way;

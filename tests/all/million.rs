@@ -1,7 +1,8 @@
 //! A million rows of twelve columns by download, the gateway down meanwhile and then up: seconds, CPU, memory, beside what
 //! `gzip -1` takes for the same document on the same machine in the same run. Not a part of every test run:
 //!
-//! `cargo test --release --test all million -- --ignored --nocapture`, with `PINTLE_MILLION_ROWS` for another number.
+//! `cargo test --release --test all million -- --ignored --nocapture`, with `PINTLE_MILLION_ROWS` for another
+//! number and `PINTLE_MILLION_ACTION` for another action than `rudder_track` (identify has each trait twice).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -50,6 +51,7 @@ fn a_million_rows() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(1_000_000);
+    let action = std::env::var("PINTLE_MILLION_ACTION").unwrap_or_else(|_| "rudder_track".to_owned());
     let document = Document::lite("million", rows).columns(12);
     let (gzip_seconds, bytes) = gzip(&document);
 
@@ -65,7 +67,11 @@ fn a_million_rows() {
     gateway.set(Mood::Refuse);
     let url = looker.offer(Download::made(&document));
     let began = Instant::now();
-    let told = hub.execute(&Execute::new("rudder_event", &gateway.url(), "key", Delivery::Url(url)));
+    let mut execute = Execute::new(&action, &gateway.url(), "key", Delivery::Url(url));
+    if action == "rudder_track" {
+        execute.form_params = serde_json::json!({"event": "Churn scored"});
+    }
+    let told = hub.execute(&execute);
     let ingest = began.elapsed();
     assert!(told.success, "{}", told.message);
     let stored = pintle.usage();

@@ -15,11 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-/// The options of `pintle demo`.
+use super::{Exit, Expected, Globals, Output};
+
+/// `pintle demo`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
-pub struct Options {
-    /// How many rows the look has
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(20..=5_000_000))]
+#[command(after_help = "Examples:\n  pintle demo\n  pintle demo --rows 1000 --keep")]
+pub struct DemoArguments {
+    /// Rows of the look
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(20..=5_000_000))]
     pub rows: u64,
     /// Leave it running at the end, with the console's address, until Ctrl-C
     #[arg(long)]
@@ -141,18 +144,41 @@ impl Error {
     }
 }
 
+/// `pintle demo`: exit 0 only where the counts are right.
+pub(super) fn command(arguments: DemoArguments, globals: &Globals, output: &mut Output) -> Result<(), Expected> {
+    let counted = match run(arguments, globals.json, globals.quiet) {
+        Ok(counted) => counted,
+        // Whoever read it has gone: there is nobody to tell.
+        Err(error) if error.is_closed_pipe() => return Ok(()),
+        Err(error) => {
+            return Err(Expected::Failed {
+                message: error.to_string(),
+                code: None,
+            });
+        }
+    };
+    if globals.json {
+        output.json(&counted)?;
+    }
+    if counted.ok {
+        Ok(())
+    } else {
+        Err(Expected::Told(Exit::Failed))
+    }
+}
+
 /// Shows the whole way and counts. With `json` the story goes to standard error and standard output stays free for the
 /// counts, which the caller prints; `quiet` leaves the story out. Blocks; may be called from within a runtime or without.
-pub fn run(options: Options, json: bool, quiet: bool) -> Result<Counted, Error> {
+pub fn run(arguments: DemoArguments, json: bool, quiet: bool) -> Result<Counted, Error> {
     // A thread of its own: the demo blocks on a runtime, which within another one is not allowed.
     let thread = std::thread::Builder::new().name("demo".to_owned());
     let demo = thread
-        .spawn(move || show(options, json, quiet))
+        .spawn(move || show(arguments, json, quiet))
         .map_err(|source| Error::Program { source })?;
     demo.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn show(options: Options, json: bool, quiet: bool) -> Result<Counted, Error> {
+fn show(arguments: DemoArguments, json: bool, quiet: bool) -> Result<Counted, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -161,7 +187,7 @@ fn show(options: Options, json: bool, quiet: bool) -> Result<Counted, Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     runtime.spawn(watch_signals(Arc::clone(&interrupted)));
     let is_interrupted = move || interrupted.load(Ordering::Relaxed);
-    scenario::show(options, json, quiet, &runtime, &is_interrupted)
+    scenario::show(arguments, json, quiet, &runtime, &is_interrupted)
 }
 
 /// The first Ctrl-C or SIGTERM ends the demo in order, so that no process and no folder stays behind.

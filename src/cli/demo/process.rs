@@ -76,7 +76,7 @@ impl Pintle {
         let mut said = String::new();
         for _ in 0..STARTS {
             let (hub, admin) = (free_port()?, free_port()?);
-            let path = folder.path().join("pintle.toml");
+            let path = configuration_file(folder.path());
             fs::write(&path, configuration(hub, admin, looker, folder.path()))
                 .map_err(|source| Error::Folder { path, source })?;
             let log_path = folder.path().join("serve.log");
@@ -134,6 +134,11 @@ impl Pintle {
         self.child.id()
     }
 
+    /// What a verb needs to find it.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        configuration_file(&self.folder)
+    }
+
     /// Runs a verb with `--json`.
     pub(crate) fn json(&self, arguments: &[&str]) -> Result<Value, Error> {
         let verb = || arguments.join(" ");
@@ -188,8 +193,12 @@ fn command(program: &Path, folder: &Path) -> Command {
         .env("no_proxy", "127.0.0.1")
         .stdin(Stdio::null())
         .arg("--config")
-        .arg(folder.join("pintle.toml"));
+        .arg(configuration_file(folder));
     command
+}
+
+fn configuration_file(folder: &Path) -> PathBuf {
+    folder.join("pintle.toml")
 }
 
 fn configuration(hub: SocketAddr, admin: SocketAddr, looker: SocketAddr, folder: &Path) -> String {

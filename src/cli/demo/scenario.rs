@@ -11,7 +11,7 @@ use super::looker::Looker;
 use super::narrator::{Narrator, grouped};
 use super::process::{Folder, Pintle};
 use super::rudderstack::RudderStack;
-use super::{Counted, Error, Options};
+use super::{Counted, DemoArguments, Error};
 
 /// How often something is looked at while it changes.
 const LOOK: Duration = Duration::from_millis(150);
@@ -36,14 +36,14 @@ struct Stage<'a> {
 
 /// Plays it to the end.
 pub(crate) fn show(
-    options: Options,
+    arguments: DemoArguments,
     json: bool,
     quiet: bool,
     runtime: &Runtime,
     interrupted: &dyn Fn() -> bool,
 ) -> Result<Counted, Error> {
     let began = Instant::now();
-    let look = Look { rows: options.rows };
+    let look = Look { rows: arguments.rows };
     let mut narrator = Narrator::new(json, quiet, 6);
     narrator
         .title("pintle demo: a look's way to RudderStack, on this machine, over real HTTP, in a temporary store")?;
@@ -95,7 +95,7 @@ pub(crate) fn show(
     stage.bad_row(&run)?;
     let replayed = stage.replay(&run)?;
     let counted = stage.count(&run, backlog, replayed)?;
-    if options.keep {
+    if arguments.keep {
         stage.keep()?;
     }
     Ok(counted)
@@ -330,12 +330,15 @@ impl Stage<'_> {
     /// Leaves everything running until it is interrupted.
     fn keep(&mut self) -> Result<(), Error> {
         let admin = self.pintle.json(&["token", "--admin"])?;
+        let configuration = self.pintle.configuration();
         self.narrator
             .title("\nIt goes on running. Ctrl-C ends it and removes its store.")?;
         self.narrator
             .say(&format!("console  {}", text(&admin, "/url").unwrap_or("not known")))?;
         self.narrator
             .say(&format!("token    {}", text(&admin, "/token").unwrap_or("not known")))?;
+        self.narrator
+            .say(&format!("verbs    pintle --config {} status", configuration.display()))?;
         while !(self.interrupted)() {
             std::thread::sleep(LOOK);
         }

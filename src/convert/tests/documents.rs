@@ -336,7 +336,7 @@ fn what_the_rows_cannot_keep_stops_the_run() {
     assert!(matches!(convert(2, &text), Err(Stopped::Rows("full"))));
     let many = vec![row; 5000].join(",");
     let late = format!(r#"{{"data":[{many}],"fields":{{"dimensions":[{{"name":"u.id","tags":["user_id"]}}]}}}}"#);
-    for (full_at, why) in [(0, "torn"), (9999, "only ")] {
+    for (full_at, why) in [(0, "torn"), (9999, "5000 rows came back")] {
         let stopped = convert(full_at, &late);
         let Err(Stopped::Refused(refused)) = stopped else {
             panic!("{stopped:?}")

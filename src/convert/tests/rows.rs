@@ -183,6 +183,16 @@ fn values_that_would_break_or_be_rounded_are_mended_and_no_others() {
 }
 
 #[test]
+fn a_column_s_name_is_mended_as_texts_are() {
+    let document = document(
+        &[("u.id", "user_id"), (r"a\u0000", ""), (r#"q\"\ud800"#, "")],
+        &[r#"{"u.id":{"value":1},"q\"\udfff":{"value":2},"a\u0000":{"value":3}}"#],
+    );
+    let rows = run(&Events::default(), context(Action::Track), &document);
+    assert_eq!(traits(&rows), ["{\"a\u{fffd}\":3,\"q\\\"\u{fffd}\":2}"]);
+}
+
+#[test]
 fn ids_are_found_or_the_row_is_kept_with_its_reason() {
     let columns = [
         ("u.id", "user_id"),

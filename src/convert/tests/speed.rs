@@ -92,7 +92,7 @@ fn document(detail: bool) -> (String, u64) {
             },
             "\"enterprise\"".to_owned(),
             format!("\"2024-{:02}-{:02}\"", 1 + seed % 12, 1 + seed % 28),
-            (seed % 2 == 0).to_string(),
+            seed.is_multiple_of(2).to_string(),
             format!("{}.{:02}", seed % 1000, seed % 100),
             (seed % 300).to_string(),
             format!("{}.50", seed % 100_000),

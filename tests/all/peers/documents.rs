@@ -6,6 +6,46 @@ use std::fmt::{self, Write};
 
 use super::mix;
 
+const FIRST: [&str; 12] = [
+    "Ada", "Björn", "Chiara", "Dmitri", "Emeka", "Fatima", "Grete", "Hiro", "Inès", "João", "Kim", "Łucja",
+];
+const LAST: [&str; 12] = [
+    "Lovelace",
+    "Ångström",
+    "Rossi",
+    "Petrov",
+    "Okafor",
+    "Haddad",
+    "Hermann",
+    "Tanaka",
+    "Dupont",
+    "Silva",
+    "Park",
+    "Nowak",
+];
+const NAMES: [&str; 10] = [
+    "users.created_date",
+    "users.is_subscribed",
+    "orders.last_order_id",
+    "orders.last_order_time",
+    "users.full_name",
+    "users.city",
+    "orders.total_revenue",
+    "orders.count",
+    "sessions.landing_page",
+    "users.tier",
+];
+const CITIES: [&str; 8] = [
+    "Lisboa",
+    "Kraków",
+    "Osaka",
+    "Lagos",
+    "Toronto",
+    "Hamburg",
+    "São Paulo",
+    "Leeds",
+];
+
 /// A lite document (`json_detail_lite_stream`) or, with `detail`, a `json_detail` one.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
@@ -50,7 +90,7 @@ impl Document {
         match column {
             0 => "users.id".to_owned(),
             1 => "users.email".to_owned(),
-            other => format!("users.trait_{other:02}"),
+            other => format!("{}_{other:02}", NAMES[other % 10]),
         }
     }
 
@@ -107,12 +147,34 @@ impl Document {
             0 | 1 if bad => write!(into, "null"),
             0 => write!(into, "\"{}-{row}\"", self.label),
             1 => write!(into, "\"person{:06}@example.com\"", random % 1_000_000),
-            other => match other % 5 {
-                0 => write!(into, "\"city {:03} of many\"", random % 500),
-                1 => write!(into, "{}.{:02}", random % 10_000, random % 97),
-                2 => write!(into, "{}", random % 100_000),
-                3 => write!(into, "\"2024-{:02}-{:02}\"", 1 + random % 12, 1 + random % 28),
-                _ => write!(into, "{}", ["true", "false", "null"][(random % 3) as usize]),
+            other => match other % 10 {
+                0 => write!(into, "\"2024-{:02}-{:02}\"", 1 + random % 12, 1 + random % 28),
+                1 => write!(into, "{}", ["true", "false", "null"][(random % 3) as usize]),
+                2 => write!(into, "\"ord_{random:016x}\""),
+                3 => write!(
+                    into,
+                    "\"2024-05-{:02} {:02}:{:02}:{:02}\"",
+                    1 + random % 28,
+                    random % 24,
+                    random % 59,
+                    random % 57
+                ),
+                4 => write!(
+                    into,
+                    "\"{} {}\"",
+                    FIRST[(random % 12) as usize],
+                    LAST[(random / 12 % 12) as usize]
+                ),
+                5 => write!(
+                    into,
+                    "\"{}, district {}\"",
+                    CITIES[(random % 8) as usize],
+                    random / 8 % 40
+                ),
+                6 => write!(into, "{}.{:02}", random % 10_000, random % 97),
+                7 => write!(into, "{}", random % 100_000),
+                8 => write!(into, "\"/campaign/{}?ref={:x}\"", random % 700, random % 0xff_ffff),
+                _ => write!(into, "{}", random % 7),
             },
         }
     }

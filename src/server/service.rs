@@ -1,0 +1,364 @@
+//! One pintle, put together: the store, its deliveries, Looker's hub and the admin side behind their listeners, signals,
+//! and an end in good order: 1 no new runs, those in hand end within the grace; 2 requests in flight get their answers,
+//! cursors are synced; 3 the store is sealed and closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{
+    AdminHandler, Drained, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
+    drain, serve,
+};
+use crate::admin::api::{Api, Door};
+use crate::admin::lanes::Running;
+use crate::admin::metrics::Metrics;
+use crate::admin::{Service, Setup};
+use crate::config::Config;
+use crate::deliver::{self, Deliveries, is_trouble};
+use crate::event::{Destination, DestinationId, Timestamp};
+use crate::looker::{
+    self, ConverterRoom, GatewayProbe, Hub, LaneStatus, Parts, RunEnd, RunObserver, SettingsError, Trouble,
+};
+use crate::rudderstack::{Client, ClientError};
+use crate::store::{self, Finding, Store};
+
+/// How often the store is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a changed certificate is looked for.
+const CERTIFICATE: Duration = Duration::from_secs(10);
+/// What deliveries may take to end beyond the client's timeout.
+const LANES_GRACE: Duration = Duration::from_secs(5);
+/// What answers may take once the runs have ended.
+const ANSWERS_GRACE: Duration = Duration::from_secs(5);
+
+/// Why pintle cannot serve, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The hub's settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The client for deliveries.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Signals, the service manager.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// Deliveries to real gateways.
+type RealDeliveries = Deliveries<Client>;
+
+/// What the service needs beside the configuration.
+pub struct Outside {
+    /// Is told of each change of a destination's state.
+    pub listener: deliver::Listener,
+    /// Reads the configuration again, at SIGHUP: the text says what is wrong.
+    pub read_again: Box<dyn Fn() -> Result<Config, String> + Send>,
+    /// Sets the log's level.
+    pub set_level: Box<dyn Fn(&str) -> Result<(), String> + Send>,
+}
+
+/// What is told when it serves.
+#[derive(Debug)]
+pub struct Serving {
+    /// The hub's address.
+    pub hub: SocketAddr,
+    /// The admin listener's.
+    pub admin: Option<SocketAddr>,
+    /// What the store found out of order.
+    pub findings: Vec<Finding>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything in hand was finished.
+    Drained,
+    /// Something was left; nothing acknowledged is lost.
+    Left(String),
+    /// A second signal came.
+    Interrupted,
+}
+
+/// Serves until a signal asks for the end, or until the store stops.
+pub async fn run(
+    mut config: Config,
+    outside: Outside,
+    told: impl FnOnce(&Serving) + Send,
+) -> Result<Ending, ServiceError> {
+    let system = |what| move |source| ServiceError::System { what, source };
+    let mut signals = Signals::new().map_err(system("listen to signals"))?;
+    let notifier = Notifier::from_env().map_err(system("speak to the service manager"))?;
+    // Whatever can be refused is refused before the store is touched.
+    let tls = tls(&config)?;
+    let hub_listener = Listener::tcp("hub.listen", config.hub.listen).await?;
+    let hub_address = hub_listener.address().unwrap_or(config.hub.listen);
+    config.hub.listen = hub_address;
+    let admin_listener = match config.admin.listen {
+        Some(address) => Some(Listener::tcp("admin.listen", address).await?),
+        None => None,
+    };
+    let admin_address = admin_listener.as_ref().and_then(Listener::address);
+    let client = Client::new(&config.rudderstack)?;
+    let settings = config.store.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&settings, Timestamp::now())).await;
+    let (store, findings) = opened.map_err(|_| store::Error::Stopping)??;
+    let socket = Listener::unix(&config.store.path.join("admin.sock")).await?;
+    for named in &config.destinations {
+        store.resolve(&destination_of(named))?;
+    }
+    let deliveries = Arc::new(Deliveries::begin(
+        &store,
+        client.clone(),
+        &config.rudderstack,
+        outside.listener,
+    )?);
+    let metrics = Arc::new(Metrics::default());
+    let service = Service::new(Setup {
+        store: store.clone(),
+        path: config.store.path.clone(),
+        lanes: Arc::new(Running::new(
+            Arc::clone(deliveries.lanes()),
+            Arc::new(client.clone()),
+            store.clone(),
+        )),
+        named: config.destinations.iter().map(destination_of).collect(),
+        max_event_bytes: config.events.max_event_bytes,
+        started_at: Some(Timestamp::now()),
+        metrics: Arc::clone(&metrics),
+    });
+    let api = Api::new(service.clone(), Some(config.admin.token.clone()));
+    let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
+    let limits = looker::Limits::new(config.store.path.join("spool"));
+    let parts = Parts {
+        intake: Arc::new(store.clone()),
+        converters: Arc::clone(&converters),
+        probe: Arc::new(GatewayProbe::new(client, limits.probe_timeout)),
+        lanes: Arc::new(Lanes(Arc::clone(&deliveries))),
+        observer: Arc::new(Observer(Arc::clone(&metrics))),
+        limits,
+    };
+    let hub = Hub::new(&config, parts)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let hub_served = tokio::spawn(serve(
+        hub_listener,
+        tls.clone(),
+        HubHandler(hub.clone()),
+        Limits::default(),
+        stopping.clone(),
+        ANSWERS_GRACE,
+    ));
+    let (admin_stop, admin_stopping) = watch::channel(false);
+    let mut admin_served: Vec<JoinHandle<Served>> = Vec::new();
+    let doors = [(Some(socket), Door::Socket), (admin_listener, Door::Network)];
+    for (listener, door) in doors {
+        let Some(listener) = listener else {
+            continue;
+        };
+        let api = api.clone();
+        admin_served.push(tokio::spawn(serve(
+            listener,
+            None,
+            AdminHandler { api, door },
+            Limits::default(),
+            admin_stopping.clone(),
+            Duration::from_secs(1),
+        )));
+    }
+    let watch_certificate = tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE)));
+    told(&Serving {
+        hub: hub_address,
+        admin: admin_address,
+        findings,
+    });
+    if let Some(notifier) = &notifier {
+        notifier.ready();
+    }
+
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive_at = Instant::now();
+    let failed = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break None,
+                Signal::Reload => {
+                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
+                    match (outside.read_again)() {
+                        Ok(new) => config = reload.apply(&config, &new, outside.set_level.as_ref()).await,
+                        Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
+                    }
+                }
+            },
+            _ = look.tick() => {
+                if let Some(error) = store.stopped() {
+                    break Some(error);
+                }
+                if let Some(notifier) = &notifier
+                    && let Some(interval) = notifier.watchdog_interval()
+                    && alive_at.elapsed() >= interval
+                {
+                    // Only where the store can still be asked: a process that hangs there is not alive.
+                    alive_at = Instant::now();
+                    notifier.alive();
+                }
+            }
+        }
+    };
+    if let Some(notifier) = &notifier {
+        notifier.stopping();
+    }
+    if let Some(watch) = watch_certificate {
+        watch.abort();
+    }
+    if let Some(error) = failed {
+        // Those who wait have been told; what was acknowledged is on the disk. The next start checks.
+        return Err(error.into());
+    }
+    let grace = config.hub.shutdown_grace;
+    let timeout = config.rudderstack.timeout;
+    let work = async {
+        let runs = hub.shutdown(grace).await;
+        // The receiver is the accept loop; where it is gone, it needs no telling.
+        stop.send_replace(true);
+        let served = hub_served.await;
+        let lanes = deliveries.stop(timeout + LANES_GRACE).await;
+        admin_stop.send_replace(true);
+        for served in admin_served {
+            drop(served.await);
+        }
+        (runs, served, lanes)
+    };
+    let ending = match drain(&mut signals, work).await {
+        Drained::Interrupted => Ending::Interrupted,
+        Drained::Done((runs, _, lanes)) => {
+            let mut left = Vec::new();
+            if runs.stopped > 0 {
+                left.push(format!(
+                    "{} runs were stopped, Looker is told to send them again",
+                    runs.stopped
+                ));
+            }
+            if let Err(unfinished) = lanes {
+                left.push(unfinished.to_string());
+            }
+            if left.is_empty() {
+                Ending::Drained
+            } else {
+                Ending::Left(left.join("; "))
+            }
+        }
+    };
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    closed.map_err(|_| store::Error::Stopping)??;
+    Ok(ending)
+}
+
+/// A configured destination as the rest of the program knows it.
+pub fn destination_of(named: &crate::config::NamedDestination) -> Destination {
+    Destination {
+        id: DestinationId(named.name.as_str().into()),
+        name: Some(named.name.clone()),
+        url: named.url.clone(),
+        write_key: named.write_key.clone(),
+    }
+}
+
+fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    match (&config.hub.tls_cert_file, &config.hub.tls_key_file) {
+        (Some(certificate), Some(key)) => Tls::load(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+struct Reload<'a> {
+    hub: &'a Hub<Store, ConverterRoom>,
+    converters: &'a ConverterRoom,
+    deliveries: &'a RealDeliveries,
+    service: &'a Service,
+    tls: Option<&'a Tls>,
+}
+
+impl Reload<'_> {
+    /// What can change while running changes; the rest is told. Returns the configuration in force.
+    async fn apply(
+        &self,
+        running: &Config,
+        new: &Config,
+        set_level: &(dyn Fn(&str) -> Result<(), String> + Send),
+    ) -> Config {
+        let (merged, changes) = crate::config::changed(running, new);
+        if let Err(error) = self.hub.reconfigure(&merged) {
+            tracing::error!(event = "reload_refused", %error, "the configuration was not changed");
+            return running.clone();
+        }
+        self.converters.reconfigure(Arc::new(merged.clone()));
+        let named = merged.destinations.iter().map(destination_of).collect();
+        self.service.reconfigure(named, merged.events.max_event_bytes);
+        for named in &merged.destinations {
+            if let Err(error) = self.deliveries.follow(&destination_of(named)).await {
+                tracing::error!(event = "destination_not_changed", destination = %named.name, %error);
+            }
+        }
+        if let Some(Err(error)) = self.tls.map(Tls::reload) {
+            tracing::error!(event = "certificate_not_changed", %error, "the one in use stays");
+        }
+        if let Err(error) = set_level(&merged.log.level) {
+            tracing::error!(event = "log_level_not_changed", %error);
+        }
+        tracing::info!(
+            event = "reloaded",
+            changed = ?changes.while_running,
+            needs_restart = ?changes.at_start,
+            "the configuration was read again"
+        );
+        merged
+    }
+}
+
+struct Lanes(Arc<RealDeliveries>);
+
+impl LaneStatus for Lanes {
+    fn trouble(&self, destination: &DestinationId) -> Option<Trouble> {
+        let status = self.0.status(destination).filter(is_trouble)?;
+        let what = match status.state {
+            deliver::State::Held => "held",
+            deliver::State::Paused => "paused",
+            _ => "not reachable",
+        };
+        Some(Trouble {
+            what: what.to_owned(),
+            since: status.since,
+            reason: status.reason.unwrap_or_default(),
+        })
+    }
+}
+
+struct Observer(Arc<Metrics>);
+
+impl RunObserver for Observer {
+    fn run_ended(&self, end: &RunEnd) {
+        self.0
+            .run_ended(end.action, end.stored, end.events, end.dead_rows, end.milliseconds);
+    }
+}
