@@ -331,7 +331,7 @@ fn show_letter(letter: &DeadLetter, output: &mut Output) -> Result<(), Expected>
         if let Some(json) = json {
             output.line("")?;
             output.line(format!("{name}:"))?;
-            output.line(super::format::printable_lines(json.get()))?;
+            output.line(super::format::printable_lines(&listing::indented(json.get())))?;
         }
     }
     Ok(())

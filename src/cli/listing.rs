@@ -122,6 +122,53 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// JSON with a line a member: the parts keep their order, and numbers their digits.
+pub(super) fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    let newline = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    let mut rest = json.chars().filter(|c| !c.is_control()).peekable();
+    while let Some(c) = rest.next() {
+        if in_text {
+            out.push(c);
+            in_text = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            ' ' => {}
+            '{' | '[' => {
+                out.push(c);
+                while rest.next_if_eq(&' ').is_some() {}
+                if let Some(close) = rest.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(close);
+                } else {
+                    depth += 1;
+                    newline(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                newline(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                newline(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c => {
+                in_text = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
 /// A file, or standard input for `-`.
 pub(super) fn open_file(path: &Path) -> Result<Box<dyn Read + Send>, Expected> {
     if path.as_os_str() == "-" {
@@ -157,6 +204,15 @@ fn unreadable(path: &Path, error: &io::Error) -> Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_indented_as_it_stands() {
+        let json = r#"{"b":[1.50, {"a{\\":"x\",:"}],"e":{},"f": [ ]}"#;
+        assert_eq!(
+            indented(json),
+            "{\n  \"b\": [\n    1.50,\n    {\n      \"a{\\\\\": \"x\\\",:\"\n    }\n  ],\n  \"e\": {},\n  \"f\": []\n}"
+        );
+    }
 
     #[test]
     fn text_is_wrapped_between_words() {

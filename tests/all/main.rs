@@ -16,6 +16,7 @@ mod door;
 mod golden;
 mod kill;
 mod million;
+mod operator;
 mod peers;
 mod readme;
 mod stage;
