@@ -255,10 +255,15 @@ impl Service {
         text.family("pintle_events_stored_total", "counter", "Events that were stored.");
         text.sample("pintle_events_stored_total", &[], events as f64);
         text.family("pintle_store_bytes", "gauge", "Bytes in the store, by what they are.");
-        let history = status.store.history_bytes;
-        let waiting = status.store.bytes.saturating_sub(history);
-        text.sample("pintle_store_bytes", &[("kind", "history")], history as f64);
-        text.sample("pintle_store_bytes", &[("kind", "waiting")], waiting as f64);
+        let store = &status.store;
+        let live = store.bytes.saturating_sub(store.history_bytes + store.catalog_bytes);
+        for (kind, bytes) in [
+            ("live", live),
+            ("history", store.history_bytes),
+            ("catalog", store.catalog_bytes),
+        ] {
+            text.sample("pintle_store_bytes", &[("kind", kind)], bytes as f64);
+        }
         text.family("pintle_store_max_bytes", "gauge", "store.max_bytes.");
         text.sample("pintle_store_max_bytes", &[], status.store.max_bytes as f64);
         text.family(

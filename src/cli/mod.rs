@@ -66,6 +66,7 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
                 Command::Trace(verb) => verb.run(&mut session),
                 Command::Import(verb) => verb.run(&mut session),
                 Command::Destinations(verb) => verb.run(&mut session),
+                Command::Verify(verb) => verb.run(&mut session),
                 other => Err(Expected::NotBuilt(other.name())),
             }
         }

@@ -435,6 +435,66 @@ fn destinations_are_paused_and_get_other_keys() {
 }
 
 #[test]
+fn damage_is_found_and_set_aside() {
+    let (place, ids) = night();
+    let verified = json_of(&place, &["verify"]);
+    assert_eq!(
+        (&verified["ok"], &verified["runs"], &verified["events"]),
+        (&json!(true), &json!(5), &json!(38))
+    );
+    // The middle of the largest file of the first segment: the rows of the night.
+    let segment = place.path().join("store/segments/000001");
+    let mut files: Vec<_> = walk(&segment);
+    files.sort_by_key(|path| std::fs::metadata(path).unwrap().len());
+    let file = files.last().unwrap();
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = bytes
+        .windows(3)
+        .position(|window| window == b"PKC")
+        .expect("a chunk lies there");
+    bytes[at + 70] ^= 0xff;
+    std::fs::write(file, bytes).unwrap();
+    let found = place.run(&["--json", "verify"]);
+    assert_eq!(found.code, 1, "{}", found.all());
+    let damaged = found.json()["damaged"].as_array().unwrap().clone();
+    assert!(!damaged.is_empty());
+    for key in ["what", "where", "runs"] {
+        assert!(damaged[0].get(key).is_some(), "{damaged:?}");
+    }
+    let repaired = place.run(&["verify", "--repair"]);
+    assert_eq!(repaired.code, 1, "{}", repaired.all());
+    // What a mended snapshot brings to light is the next one's.
+    place.run(&["verify", "--repair"]);
+    assert!(
+        std::fs::read_dir(place.path().join("store/set-aside"))
+            .unwrap()
+            .next()
+            .is_some()
+    );
+    ok(&place, &["verify"]);
+    let run = json_of(&place, &["runs", "show", &ids[0]]);
+    let number = |key: &str| run[key].as_u64().unwrap();
+    assert_eq!(
+        number("events"),
+        number("delivered") + number("pending") + number("dead_events"),
+        "{run}"
+    );
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
 fn a_store_that_cannot_be_used_is_named() {
     let place = fixture::place();
     refused(&place, &["status"], 1, "there is no store in");
