@@ -23,6 +23,8 @@ pub mod selection;
 mod service;
 mod status;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trace;
 pub mod views;
 

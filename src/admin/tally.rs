@@ -35,7 +35,7 @@ impl Service {
         let mut dead_letters = BTreeMap::new();
         self.each_run(None, None, &mut |run| {
             if run.dead_letters > 0 {
-                *dead_letters.entry(run.destination.clone()).or_insert(0) += run.dead_letters;
+                *dead_letters.entry(run.destination).or_insert(0) += run.dead_letters;
             }
             Ok(true)
         })?;

@@ -32,26 +32,19 @@ pub(super) fn night() -> (Place, Vec<String>) {
     let place = place();
     let store = open(place.path());
     let churn = |day: i64| run(day, "17", "Churn", Action::Identify, "marketing");
-    let mut ids = Vec::new();
-    ids.push(rows(&store, churn(0), 12, 5));
-    ids.push(rows(&store, churn(1), 12, 0));
-    ids.push(rows(
-        &store,
-        run(1, "8", "Orders \u{1b}[2J", Action::Track, "sales"),
-        3,
-        0,
-    ));
-    ids.push(rows(&store, churn(2), 12, 0));
-    let failed = churn(3);
-    ids.push(
+    let ids = [
+        rows(&store, churn(0), 12, 5),
+        rows(&store, churn(1), 12, 0),
+        rows(&store, run(1, "8", "Orders \u{1b}[2J", Action::Track, "sales"), 3, 0),
+        rows(&store, churn(2), 12, 0),
         store
             .refuse(
-                failed,
+                churn(3),
                 0,
                 "after 7 rows, byte 812: the query failed: column \"x\" is unknown",
             )
             .unwrap(),
-    );
+    ];
     // The first run arrives but for its last event; of the second seven events.
     let mut queue = store.queue(&DestinationId("marketing".into()), Line::Live).unwrap();
     let mut buffer = Vec::new();
