@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::fit::raise_open_files;
+use super::handed::HandedOver;
 use super::{
     Drained, Handler, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
-    drain, serve,
+    Unfit, drain, fit, open_files, serve,
 };
 use crate::config::Config;
 use crate::deliver::{self, Deliveries, is_trouble};
@@ -33,6 +35,9 @@ const ANSWERS_GRACE: Duration = Duration::from_secs(5);
 /// Why pintle cannot serve, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
+    /// The machine.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -67,6 +72,8 @@ pub struct AdminParts {
     pub store: Store,
     /// The deliveries.
     pub deliveries: Arc<RealDeliveries>,
+    /// The hub's TLS, whose certificate expires some day: [`Tls::expires_at`].
+    pub tls: Option<Tls>,
 }
 
 /// What the service needs beside the configuration.
@@ -115,14 +122,26 @@ pub async fn run<A: Handler>(
     let mut signals = Signals::new().map_err(system("listen to signals"))?;
     let notifier = Notifier::from_env().map_err(system("speak to the service manager"))?;
     // Whatever can be refused is refused before the store is touched.
+    raise_open_files();
+    fit(Timestamp::now(), open_files())?;
     let tls = tls(&config)?;
-    let hub_listener = Listener::tcp("hub.listen", config.hub.listen).await?;
+    let mut handed = HandedOver::from_env()?;
+    let handed_hub = handed.take("hub", config.hub.listen);
+    let is_handed = handed_hub.is_some();
+    let hub_listener = match handed_hub {
+        Some(listener) => listener,
+        None => Listener::tcp("hub.listen", config.hub.listen).await?,
+    };
     let hub_address = hub_listener.address().unwrap_or(config.hub.listen);
     config.hub.listen = hub_address;
     let admin_listener = match config.admin.listen {
-        Some(address) => Some(Listener::tcp("admin.listen", address).await?),
+        Some(address) => Some(match handed.take("admin", address) {
+            Some(listener) => listener,
+            None => Listener::tcp("admin.listen", address).await?,
+        }),
         None => None,
     };
+    handed.warn_of_the_rest();
     let admin_address = admin_listener.as_ref().and_then(Listener::address);
     let client = Client::new(&config.rudderstack)?;
     let settings = config.store.clone();
@@ -152,6 +171,7 @@ pub async fn run<A: Handler>(
     let admin = (outside.admin)(AdminParts {
         store: store.clone(),
         deliveries: Arc::clone(&deliveries),
+        tls: tls.clone(),
     });
 
     let (stop, stopping) = watch::channel(false);
@@ -161,7 +181,12 @@ pub async fn run<A: Handler>(
         HubHandler(hub.clone()),
         Limits::default(),
         stopping.clone(),
-        ANSWERS_GRACE,
+        // Counted from when nobody is let in any more: with systemd's socket, before the runs have ended.
+        if is_handed {
+            config.hub.shutdown_grace + looker::STOP_PATIENCE + ANSWERS_GRACE
+        } else {
+            ANSWERS_GRACE
+        },
     ));
     let (admin_stop, admin_stopping) = watch::channel(false);
     let mut admin_served: Vec<JoinHandle<Served>> = Vec::new();
@@ -175,7 +200,15 @@ pub async fn run<A: Handler>(
             Duration::from_secs(1),
         )));
     }
-    let watch_certificate = tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE)));
+    let certificate_tasks: Vec<JoinHandle<()>> = tls
+        .iter()
+        .flat_map(|tls| {
+            [
+                tokio::spawn(tls.clone().watch(CERTIFICATE)),
+                tokio::spawn(tls.clone().remind()),
+            ]
+        })
+        .collect();
     told(&Serving {
         hub: hub_address,
         admin: admin_address,
@@ -218,8 +251,8 @@ pub async fn run<A: Handler>(
     if let Some(notifier) = &notifier {
         notifier.stopping();
     }
-    if let Some(watch) = watch_certificate {
-        watch.abort();
+    for task in certificate_tasks {
+        task.abort();
     }
     if let Some(error) = failed {
         // Those who wait have been told; what was acknowledged is on the disk. The next start checks.
@@ -228,8 +261,10 @@ pub async fn run<A: Handler>(
     let grace = config.hub.shutdown_grace;
     let timeout = config.rudderstack.timeout;
     let work = async {
+        // Who connects now: where systemd holds the socket, he waits in it for the next start; else he is told to send
+        // again. The receiver is the accept loop; where it is gone, it needs no telling.
+        stop.send_replace(is_handed);
         let runs = hub.shutdown(grace).await;
-        // The receiver is the accept loop; where it is gone, it needs no telling.
         stop.send_replace(true);
         let served = hub_served.await;
         let lanes = deliveries.stop(timeout + LANES_GRACE).await;
@@ -307,7 +342,10 @@ impl Reload<'_> {
                 tracing::error!(event = "destination_not_changed", destination = %named.name, %error);
             }
         }
-        if let Some(Err(error)) = self.tls.map(Tls::reload) {
+        if let (Some(tls), Some(certificate), Some(key)) =
+            (self.tls, &merged.hub.tls_cert_file, &merged.hub.tls_key_file)
+            && let Err(error) = tls.reload_from(certificate, key)
+        {
             tracing::error!(event = "certificate_not_changed", %error, "the one in use stays");
         }
         if let Err(error) = set_level(&merged.log.level) {
