@@ -279,10 +279,10 @@ pub async fn run<A: Handler>(
         Drained::Done((runs, _, lanes)) => {
             let mut left = Vec::new();
             if runs.stopped > 0 {
-                left.push(format!(
-                    "{} runs were stopped, Looker is told to send them again",
-                    runs.stopped
-                ));
+                left.push(match runs.stopped {
+                    1 => "1 run was stopped, Looker is told to send it again".to_owned(),
+                    number => format!("{number} runs were stopped, Looker is told to send them again"),
+                });
             }
             if let Err(unfinished) = lanes {
                 left.push(unfinished.to_string());

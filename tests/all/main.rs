@@ -10,11 +10,17 @@
 mod arrows;
 mod cli;
 mod demo;
+mod deploy;
+mod doctor;
 mod door;
 mod golden;
 mod kill;
+mod lifecycle;
 mod million;
+mod nginx;
 mod peers;
+mod refusals;
 mod stage;
+mod tls;
 mod weather;
 mod whole_way;
