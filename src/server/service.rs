@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::fit::raise_open_files;
 use super::handed::HandedOver;
@@ -120,7 +120,9 @@ pub async fn run<A: Handler>(
 ) -> Result<Ending, ServiceError> {
     let system = |what| move |source| ServiceError::System { what, source };
     let mut signals = Signals::new().map_err(system("listen to signals"))?;
-    let notifier = Notifier::from_env().map_err(system("speak to the service manager"))?;
+    let notifier = Notifier::from_env()
+        .map_err(system("speak to the service manager"))?
+        .map(Arc::new);
     // Whatever can be refused is refused before the store is touched.
     raise_open_files();
     fit(Timestamp::now(), open_files())?;
@@ -218,9 +220,11 @@ pub async fn run<A: Handler>(
         notifier.ready();
     }
 
+    let watchdog = notifier
+        .clone()
+        .map(|notifier| tokio::spawn(watchdog(notifier, store.clone())));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alive_at = Instant::now();
     let failed = loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -236,14 +240,6 @@ pub async fn run<A: Handler>(
             _ = look.tick() => {
                 if let Some(error) = store.stopped() {
                     break Some(error);
-                }
-                if let Some(notifier) = &notifier
-                    && let Some(interval) = notifier.watchdog_interval()
-                    && alive_at.elapsed() >= interval
-                {
-                    // Only where the store can still be asked: a process that hangs there is not alive.
-                    alive_at = Instant::now();
-                    notifier.alive();
                 }
             }
         }
@@ -294,9 +290,32 @@ pub async fn run<A: Handler>(
             }
         }
     };
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
+    }
     let closed = tokio::task::spawn_blocking(move || store.close()).await;
     closed.map_err(|_| store::Error::Stopping)??;
     Ok(ending)
+}
+
+/// Tells the service manager that we live, as long as the store can be asked: a process that hangs there does not.
+async fn watchdog(notifier: Arc<Notifier>, store: Store) {
+    let Some(interval) = notifier.watchdog_interval() else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(interval).await;
+        let store = store.clone();
+        let asked =
+            tokio::task::spawn_blocking(move || store.check_room().err().or_else(|| store.delivery(&[0; 32]).err()))
+                .await;
+        match asked {
+            // A full store refuses runs, and lives.
+            Ok(None | Some(store::Error::Full { .. })) => notifier.alive(),
+            Ok(Some(error)) => tracing::error!(event = "not_alive", %error, "the store does not answer"),
+            Err(error) => tracing::error!(event = "not_alive", %error, "the store could not be asked"),
+        }
+    }
 }
 
 /// A configured destination as the rest of the program knows it.
