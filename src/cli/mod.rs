@@ -51,12 +51,12 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
         Command::Explain(verb) => verb.run(output),
         Command::Completions(verb) => verb.run(output),
         Command::Demo(verb) => demo::command(verb, &globals, output),
-
         command => {
             let mut session = Session::open(globals, environment, output, command.is_service())?;
             match command {
                 Command::Serve(verb) => verb.run(&mut session),
                 Command::Token(verb) => verb.run(&mut session),
+                Command::Doctor(verb) => verb.run(&mut session),
                 Command::Status(verb) => verb.run(&mut session),
                 Command::Runs(verb) => verb.run(&mut session),
                 Command::Events(verb) => verb.run(&mut session),

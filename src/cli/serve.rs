@@ -116,6 +116,7 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
 
 fn expected(error: &ServiceError) -> Expected {
     let code = match error {
+        ServiceError::Unfit(unfit) => Some(unfit.code()),
         ServiceError::Listen(_) => Some(Code::PortTaken),
         ServiceError::Store(store::Error::InUse { .. }) => Some(Code::StoreInUse),
         ServiceError::Store(store::Error::Folder { .. }) => Some(Code::FolderNotOurs),
@@ -123,6 +124,7 @@ fn expected(error: &ServiceError) -> Expected {
         ServiceError::Store(store::Error::Damaged { .. }) => Some(Code::StoreDamaged),
         ServiceError::Store(store::Error::Newer { .. }) => Some(Code::NewerStore),
         ServiceError::Store(store::Error::Stopped { .. }) => Some(Code::SyncFailed),
+        ServiceError::Store(store::Error::Io { .. }) => Some(Code::FolderUnusable),
         _ => None,
     };
     failed(error.to_string(), code)

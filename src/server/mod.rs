@@ -4,6 +4,8 @@
 mod accept;
 mod admin;
 mod connection;
+mod fit;
+mod handed;
 mod hub;
 mod limits;
 mod listen;
@@ -24,6 +26,7 @@ use hyper::{Request, Response};
 
 pub use accept::{Served, serve};
 pub use admin::AdminHandler;
+pub use fit::{COMFORTABLE_FILES, Unfit, fit, open_files, open_files_attainable};
 pub use hub::HubHandler;
 pub use limits::{BodyError, LimitedBody, Limits};
 pub use listen::{Activated, ListenError, Listener, activated};
@@ -31,6 +34,7 @@ pub use notify::Notifier;
 pub use service::{Ending, Outside, ServiceError, Serving, destination_of, run};
 pub use signals::{Drained, Signal, Signals, drain};
 pub use tls::{Tls, TlsError};
+pub use validity::{Expiry, RENEW_DAYS, Validity};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

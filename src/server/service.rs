@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
+use super::fit::raise_open_files;
+use super::handed::HandedOver;
 use super::{
     AdminHandler, Drained, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
-    drain, serve,
+    Unfit, drain, fit, open_files, serve,
 };
 use crate::admin::api::{Api, Door};
 use crate::admin::lanes::Running;
@@ -29,6 +31,8 @@ use crate::store::{self, Finding, Store};
 
 /// How often the store is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the store's history is looked through.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How often a changed certificate is looked for.
 const CERTIFICATE: Duration = Duration::from_secs(10);
 /// What deliveries may take to end beyond the client's timeout.
@@ -39,6 +43,9 @@ const ANSWERS_GRACE: Duration = Duration::from_secs(5);
 /// Why pintle cannot serve, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
+    /// The machine.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -107,16 +114,30 @@ pub async fn run(
 ) -> Result<Ending, ServiceError> {
     let system = |what| move |source| ServiceError::System { what, source };
     let mut signals = Signals::new().map_err(system("listen to signals"))?;
-    let notifier = Notifier::from_env().map_err(system("speak to the service manager"))?;
+    let notifier = Notifier::from_env()
+        .map_err(system("speak to the service manager"))?
+        .map(Arc::new);
     // Whatever can be refused is refused before the store is touched.
+    raise_open_files();
+    fit(Timestamp::now(), open_files())?;
     let tls = tls(&config)?;
-    let hub_listener = Listener::tcp("hub.listen", config.hub.listen).await?;
+    let mut handed = HandedOver::from_env()?;
+    let handed_hub = handed.take("hub", config.hub.listen);
+    let is_handed = handed_hub.is_some();
+    let hub_listener = match handed_hub {
+        Some(listener) => listener,
+        None => Listener::tcp("hub.listen", config.hub.listen).await?,
+    };
     let hub_address = hub_listener.address().unwrap_or(config.hub.listen);
     config.hub.listen = hub_address;
     let admin_listener = match config.admin.listen {
-        Some(address) => Some(Listener::tcp("admin.listen", address).await?),
+        Some(address) => Some(match handed.take("admin", address) {
+            Some(listener) => listener,
+            None => Listener::tcp("admin.listen", address).await?,
+        }),
         None => None,
     };
+    handed.warn_of_the_rest();
     let admin_address = admin_listener.as_ref().and_then(Listener::address);
     let client = Client::new(&config.rudderstack)?;
     let settings = config.store.clone();
@@ -166,7 +187,12 @@ pub async fn run(
         HubHandler(hub.clone()),
         Limits::default(),
         stopping.clone(),
-        ANSWERS_GRACE,
+        // Counted from when nobody is let in any more: with systemd's socket, before the runs have ended.
+        if is_handed {
+            config.hub.shutdown_grace + looker::STOP_PATIENCE + ANSWERS_GRACE
+        } else {
+            ANSWERS_GRACE
+        },
     ));
     let (admin_stop, admin_stopping) = watch::channel(false);
     let mut admin_served: Vec<JoinHandle<Served>> = Vec::new();
@@ -185,7 +211,15 @@ pub async fn run(
             Duration::from_secs(1),
         )));
     }
-    let watch_certificate = tls.clone().map(|tls| tokio::spawn(tls.watch(CERTIFICATE)));
+    let certificate_tasks: Vec<JoinHandle<()>> = tls
+        .iter()
+        .flat_map(|tls| {
+            [
+                tokio::spawn(tls.clone().watch(CERTIFICATE)),
+                tokio::spawn(tls.clone().remind()),
+            ]
+        })
+        .collect();
     told(&Serving {
         hub: hub_address,
         admin: admin_address,
@@ -195,9 +229,12 @@ pub async fn run(
         notifier.ready();
     }
 
+    let watchdog = notifier
+        .clone()
+        .map(|notifier| tokio::spawn(watchdog(notifier, store.clone())));
+    let sweeper = tokio::spawn(sweep(store.clone()));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alive_at = Instant::now();
     let failed = loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -214,22 +251,15 @@ pub async fn run(
                 if let Some(error) = store.stopped() {
                     break Some(error);
                 }
-                if let Some(notifier) = &notifier
-                    && let Some(interval) = notifier.watchdog_interval()
-                    && alive_at.elapsed() >= interval
-                {
-                    // Only where the store can still be asked: a process that hangs there is not alive.
-                    alive_at = Instant::now();
-                    notifier.alive();
-                }
             }
         }
     };
     if let Some(notifier) = &notifier {
         notifier.stopping();
     }
-    if let Some(watch) = watch_certificate {
-        watch.abort();
+    sweeper.abort();
+    for task in certificate_tasks {
+        task.abort();
     }
     if let Some(error) = failed {
         // Those who wait have been told; what was acknowledged is on the disk. The next start checks.
@@ -238,8 +268,10 @@ pub async fn run(
     let grace = config.hub.shutdown_grace;
     let timeout = config.rudderstack.timeout;
     let work = async {
+        // Who connects now: where systemd holds the socket, he waits in it for the next start; else he is told to send
+        // again. The receiver is the accept loop; where it is gone, it needs no telling.
+        stop.send_replace(is_handed);
         let runs = hub.shutdown(grace).await;
-        // The receiver is the accept loop; where it is gone, it needs no telling.
         stop.send_replace(true);
         let served = hub_served.await;
         let lanes = deliveries.stop(timeout + LANES_GRACE).await;
@@ -254,10 +286,10 @@ pub async fn run(
         Drained::Done((runs, _, lanes)) => {
             let mut left = Vec::new();
             if runs.stopped > 0 {
-                left.push(format!(
-                    "{} runs were stopped, Looker is told to send them again",
-                    runs.stopped
-                ));
+                left.push(match runs.stopped {
+                    1 => "1 run was stopped, Looker is told to send it again".to_owned(),
+                    number => format!("{number} runs were stopped, Looker is told to send them again"),
+                });
             }
             if let Err(unfinished) = lanes {
                 left.push(unfinished.to_string());
@@ -269,9 +301,48 @@ pub async fn run(
             }
         }
     };
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
+    }
     let closed = tokio::task::spawn_blocking(move || store.close()).await;
     closed.map_err(|_| store::Error::Stopping)??;
     Ok(ending)
+}
+
+/// Tells the service manager that we live, as long as the store can be asked: a process that hangs there does not.
+async fn watchdog(notifier: Arc<Notifier>, store: Store) {
+    let Some(interval) = notifier.watchdog_interval() else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(interval).await;
+        let store = store.clone();
+        let asked =
+            tokio::task::spawn_blocking(move || store.check_room().err().or_else(|| store.delivery(&[0; 32]).err()))
+                .await;
+        match asked {
+            // A full store refuses runs, and lives.
+            Ok(None | Some(store::Error::Full { .. })) => notifier.alive(),
+            Ok(Some(error)) => tracing::error!(event = "not_alive", %error, "the store does not answer"),
+            Err(error) => tracing::error!(event = "not_alive", %error, "the store could not be asked"),
+        }
+    }
+}
+
+/// Each minute history that may go is removed, and what is due expires.
+async fn sweep(store: Store) {
+    let mut minute = tokio::time::interval(SWEEP);
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minute.tick().await;
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.sweep(Timestamp::now())).await {
+            Ok(Ok(swept)) => tracing::debug!(event = "swept", ?swept),
+            // It is tried again in a minute; a store that has stopped ends the service by itself.
+            Ok(Err(error)) => tracing::error!(event = "sweep_failed", %error),
+            Err(error) => tracing::error!(event = "sweep_failed", %error),
+        }
+    }
 }
 
 /// A configured destination as the rest of the program knows it.
@@ -320,7 +391,10 @@ impl Reload<'_> {
                 tracing::error!(event = "destination_not_changed", destination = %named.name, %error);
             }
         }
-        if let Some(Err(error)) = self.tls.map(Tls::reload) {
+        if let (Some(tls), Some(certificate), Some(key)) =
+            (self.tls, &merged.hub.tls_cert_file, &merged.hub.tls_key_file)
+            && let Err(error) = tls.reload_from(certificate, key)
+        {
             tracing::error!(event = "certificate_not_changed", %error, "the one in use stays");
         }
         if let Err(error) = set_level(&merged.log.level) {

@@ -175,7 +175,9 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>) -> Result<Vec<
     if !path.join("db").is_file() {
         return Err(first);
     }
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut done = Vec::new();
     let conf = path.join("conf");
     let template = template_conf(shape, ground)?;
@@ -190,7 +192,11 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>) -> Result<Vec<
         }
     }
     for snapshot in snapshots(path)? {
-        set_aside(&snapshot, &ground.aside(&format!("{name}-snapshot")), &first.to_string())?;
+        set_aside(
+            &snapshot,
+            &ground.aside(&format!("{name}-snapshot")),
+            &first.to_string(),
+        )?;
         done.push("its snapshot was damaged; the log was read in its place".to_owned());
     }
     Database::try_open(path, shape).map(|()| done).map_err(|_| first)

@@ -61,7 +61,8 @@ impl Ballast {
         let mut file = file;
         while left > 0 {
             let len = left.min(block.len() as u64);
-            file.write_all(block.get(..len as usize).unwrap_or(&block)).map_err(io)?;
+            file.write_all(block.get(..len as usize).unwrap_or(&block))
+                .map_err(io)?;
             left -= len;
         }
         Ok(())

@@ -43,7 +43,9 @@ const COPY_BETWEEN_SYNCS: usize = 16 << 10;
 /// Below this a copy is not worth its syncs; tests reach it sooner.
 fn rewrite_floor() -> u64 {
     static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        let smaller = std::env::var("PINTLE_TEST_REWRITE_BYTES").ok().filter(|_| cfg!(debug_assertions));
+        let smaller = std::env::var("PINTLE_TEST_REWRITE_BYTES")
+            .ok()
+            .filter(|_| cfg!(debug_assertions));
         let usual = if cfg!(test) { 256 << 10 } else { 16 << 20 };
         smaller.and_then(|text| text.parse().ok()).unwrap_or(usual)
     });

@@ -184,7 +184,10 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
         let aside = ground.aside(&format!("catalog.{generation}"));
         adopt::set_aside(&path, &aside, &why.to_string())?;
         findings.push(Finding {
-            what: format!("the catalog cannot be used ({why}); it was set aside as {}", aside.display()),
+            what: format!(
+                "the catalog cannot be used ({why}); it was set aside as {}",
+                aside.display()
+            ),
             serious: true,
         });
     }
@@ -400,7 +403,12 @@ impl Opening<'_> {
             .filter(|(id, _)| !folders.contains(id))
             .map(|(id, entry)| (*id, *entry))
             .collect();
-        let gone: Vec<SegmentId> = self.registry.iter().filter(|(_, entry)| entry.removed).map(|(id, _)| *id).collect();
+        let gone: Vec<SegmentId> = self
+            .registry
+            .iter()
+            .filter(|(_, entry)| entry.removed)
+            .map(|(id, _)| *id)
+            .collect();
         let mut changes = Changes::new();
         for id in gone {
             self.registry.remove(&id);
@@ -419,7 +427,10 @@ impl Opening<'_> {
                 }
                 Ok(true)
             })?;
-            let lost = high.as_ref().filter(|high| high.segment == id).map_or(0, |high| high.values);
+            let lost = high
+                .as_ref()
+                .filter(|high| high.segment == id)
+                .map_or(0, |high| high.values);
             if entry.sealed.is_none() && lost == 0 && runs.is_empty() {
                 // Nothing was ever in it.
                 self.registry.remove(&id);

@@ -73,10 +73,11 @@ impl Inner {
         Ok(match ailing {
             Ailing::Catalog => {
                 write_file(&self.settings.path.join(REBUILD), b"asked for by verify --repair\n")?;
-                let what = "the next start sets the catalog aside and makes it again from the segments; stop and start \
+                let what =
+                    "the next start sets the catalog aside and makes it again from the segments; stop and start \
                             pintle. Events of segments without a `delivered` mark are then sent again with the same \
                             message ids; dropped dead letters come back; pauses, replays and failed runs are forgotten"
-                    .to_owned();
+                        .to_owned();
                 ("catalog".to_owned(), Vec::new(), what)
             }
             Ailing::Segment(id) => {
@@ -93,7 +94,11 @@ impl Inner {
             Ailing::Chunks(id) => {
                 let moved = self.move_readable(id)?;
                 let (runs, aside) = self.give_up(id, "some of its chunks cannot be read", ground)?;
-                (format!("segment {id}"), runs, format!("{moved} bytes of it were kept; {aside}"))
+                (
+                    format!("segment {id}"),
+                    runs,
+                    format!("{moved} bytes of it were kept; {aside}"),
+                )
             }
             Ailing::SealFile(id) => {
                 let aside = aside_file(id, "seal")?;
@@ -101,10 +106,18 @@ impl Inner {
                 let reader = self.readers.reader(id, Some(sealed.values))?;
                 let seal: Seal = recover::read_segment(&reader, Some(sealed.values))?.seal;
                 seal.write(&id.folder(&segments))?;
-                (format!("segment {id}, seal"), Vec::new(), format!("{aside}; made again"))
+                (
+                    format!("segment {id}, seal"),
+                    Vec::new(),
+                    format!("{aside}; made again"),
+                )
             }
             Ailing::UsersFile(id) => (format!("segment {id}, users"), Vec::new(), aside_file(id, "users")?),
-            Ailing::MarkFile(id) => (format!("segment {id}, delivered"), Vec::new(), aside_file(id, "delivered")?),
+            Ailing::MarkFile(id) => (
+                format!("segment {id}, delivered"),
+                Vec::new(),
+                aside_file(id, "delivered")?,
+            ),
             Ailing::Run(run) => (format!("run {run}"), vec![run], "counted anew".to_owned()),
         })
     }
@@ -220,7 +233,9 @@ impl Inner {
         let mut count = Count::default();
         let mut previous: Option<(u32, u64)> = None;
         for Numbered { sequence, place } in self.chunks_of(run.id)? {
-            let read = self.values_of(place.segment).and_then(|values| self.readers.chunk(place, values));
+            let read = self
+                .values_of(place.segment)
+                .and_then(|values| self.readers.chunk(place, values));
             let Ok(chunk) = read else {
                 continue;
             };
@@ -245,7 +260,12 @@ impl Inner {
         }
         let after = previous.map_or(0, |(_, row)| row);
         if after < run.rows {
-            count.gap(after + 1, run.rows + 1, previous.map_or(0, |(sequence, _)| sequence + 1), from);
+            count.gap(
+                after + 1,
+                run.rows + 1,
+                previous.map_or(0, |(sequence, _)| sequence + 1),
+                from,
+            );
         }
         Ok(count)
     }
@@ -259,7 +279,10 @@ impl Inner {
                 return Ok(true);
             };
             let gone = match letter.mended {
-                Some(place) => self.values_of(place.segment).and_then(|values| self.readers.chunk(place, values)).is_err(),
+                Some(place) => self
+                    .values_of(place.segment)
+                    .and_then(|values| self.readers.chunk(place, values))
+                    .is_err(),
                 None => count.gaps.iter().any(|(first, end)| (*first..*end).contains(&row)),
             };
             if gone {
@@ -287,8 +310,15 @@ impl Inner {
             return Ok(());
         };
         let state = self.destination_state(&run.destination)?;
-        let cursor: Cursor = self.catalog.get(&keys::cursor(state.number, run.line()))?.unwrap_or_default();
-        let done = if keys::queued_commit(&key) == Some(cursor.item) { cursor.done } else { 0 };
+        let cursor: Cursor = self
+            .catalog
+            .get(&keys::cursor(state.number, run.line()))?
+            .unwrap_or_default();
+        let done = if keys::queued_commit(&key) == Some(cursor.item) {
+            cursor.done
+        } else {
+            0
+        };
         if waiting == 0 {
             changes.remove(key);
             return Ok(());

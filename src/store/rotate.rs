@@ -145,11 +145,19 @@ impl Writer {
         if seal.values < left.synced || !contents.damaged.is_empty() {
             return Err(Error::damaged(
                 format!("segment {}", left.id),
-                format!("{} of {} chunks are left after the disk was full", seal.values, left.synced),
+                format!(
+                    "{} of {} chunks are left after the disk was full",
+                    seal.values, left.synced
+                ),
             ));
         }
         let folder = left.id.folder(&segments);
-        let filters: Vec<_> = left.filters.iter().filter(|(value, _)| *value < seal.values).cloned().collect();
+        let filters: Vec<_> = left
+            .filters
+            .iter()
+            .filter(|(value, _)| *value < seal.values)
+            .cloned()
+            .collect();
         users::write(&folder, &filters)?;
         seal.write(&folder)?;
         let active = self.begin_next(&seal)?;

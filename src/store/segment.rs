@@ -28,7 +28,9 @@ pub(super) const SEAL_BYTES: u64 = 32 << 20;
 /// [`SEAL_BYTES`]; the tests of power cuts and damage, which run this crate from outside, make it smaller.
 pub(super) fn seal_bytes() -> u64 {
     static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        let smaller = std::env::var("PINTLE_TEST_SEAL_BYTES").ok().filter(|_| cfg!(debug_assertions));
+        let smaller = std::env::var("PINTLE_TEST_SEAL_BYTES")
+            .ok()
+            .filter(|_| cfg!(debug_assertions));
         smaller.and_then(|text| text.parse().ok()).unwrap_or(SEAL_BYTES)
     });
     *BYTES

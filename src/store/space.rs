@@ -64,7 +64,9 @@ impl Inner {
         self.check_running()?;
         let mut shortage = self.shortage()?;
         if shortage.is_some() {
-            self.make_room(Timestamp::now(), || Ok(self.shortage()?.map(|shortage| shortage.missing)))?;
+            self.make_room(Timestamp::now(), || {
+                Ok(self.shortage()?.map(|shortage| shortage.missing))
+            })?;
             shortage = self.shortage()?;
         }
         let Some(shortage) = shortage else {

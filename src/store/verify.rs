@@ -94,7 +94,9 @@ impl Inner {
             visit,
         };
         self.read_catalog(&mut survey);
-        let segments: Vec<_> = self.segments.with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
+        let segments: Vec<_> = self
+            .segments
+            .with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
         for (id, sealed) in segments {
             self.read_segment(id, sealed, &mut survey)?;
         }
@@ -174,7 +176,12 @@ impl Inner {
         };
         for (number, what) in &contents.damaged {
             let runs = self.runs_at(id, *number)?;
-            survey.note(Ailing::Chunks(id), what.clone(), format!("{place} chunk {number}"), &runs);
+            survey.note(
+                Ailing::Chunks(id),
+                what.clone(),
+                format!("{place} chunk {number}"),
+                &runs,
+            );
         }
         if let Some(sealed) = sealed.filter(|_| contents.damaged.is_empty())
             && (contents.seal.values, contents.seal.crc) != (sealed.values, sealed.crc)
@@ -197,12 +204,20 @@ impl Inner {
         }
         let seal = match Seal::read(&folder) {
             Ok(Some(seal)) if (seal.values, seal.crc) == (sealed.values, sealed.crc) => None,
-            Ok(Some(seal)) => Some(format!("it says {} values, the registry {}", seal.values, sealed.values)),
+            Ok(Some(seal)) => Some(format!(
+                "it says {} values, the registry {}",
+                seal.values, sealed.values
+            )),
             Ok(None) => Some("it is missing".to_owned()),
             Err(error) => Some(error.to_string()),
         };
         if let Some(what) = seal {
-            survey.note(Ailing::SealFile(id), what, folder.join("seal").display().to_string(), &[]);
+            survey.note(
+                Ailing::SealFile(id),
+                what,
+                folder.join("seal").display().to_string(),
+                &[],
+            );
         }
         let index = folder.join("users");
         if index.exists() && users::read(&folder).is_none() {
@@ -275,7 +290,12 @@ impl Inner {
         let unread = chunks.len() - counted.sequences.len().min(chunks.len());
         let place = format!("run {id}");
         if unread > 0 {
-            survey.note(Ailing::Run(id), format!("{unread} of its chunks are not where they should be"), place, &[id]);
+            survey.note(
+                Ailing::Run(id),
+                format!("{unread} of its chunks are not where they should be"),
+                place,
+                &[id],
+            );
             return Ok(());
         }
         let refers = self.is_replay(id)?;
@@ -323,7 +343,10 @@ fn unequal_accounts(run: &RunRecord) -> Option<String> {
         return None;
     }
     if run.rows != run.events + run.dead_rows {
-        return Some(format!("{} rows are not {} events and {} dead rows", run.rows, run.events, run.dead_rows));
+        return Some(format!(
+            "{} rows are not {} events and {} dead rows",
+            run.rows, run.events, run.dead_rows
+        ));
     }
     if run.events != run.delivered + run.pending + run.dead_events {
         return Some(format!(
