@@ -72,6 +72,9 @@ pub enum ServiceError {
 /// Deliveries to real gateways.
 type RealDeliveries = Deliveries<Client>;
 
+/// Sets the log's level, or says why not.
+pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send>;
+
 /// What the service needs beside the configuration.
 pub struct Outside {
     /// Is told of each change of a destination's state.
@@ -79,7 +82,7 @@ pub struct Outside {
     /// Reads the configuration again, at SIGHUP: the text says what is wrong.
     pub read_again: Box<dyn Fn() -> Result<Config, String> + Send>,
     /// Sets the log's level.
-    pub set_level: Box<dyn Fn(&str) -> Result<(), String> + Send>,
+    pub set_level: SetLevel,
 }
 
 /// What is told when it serves.
@@ -239,7 +242,7 @@ pub async fn run(
                 Signal::Reload => {
                     let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
                     match (outside.read_again)() {
-                        Ok(new) => config = reload.apply(&config, &new, outside.set_level.as_ref()).await,
+                        Ok(new) => config = reload.apply(&config, &new, &outside.set_level).await,
                         Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
                     }
                 }
@@ -352,12 +355,7 @@ struct Reload<'a> {
 
 impl Reload<'_> {
     /// What can change while running changes; the rest is told. Returns the configuration in force.
-    async fn apply(
-        &self,
-        running: &Config,
-        new: &Config,
-        set_level: &(dyn Fn(&str) -> Result<(), String> + Send),
-    ) -> Config {
+    async fn apply(&self, running: &Config, new: &Config, set_level: &SetLevel) -> Config {
         let (merged, changes) = crate::config::changed(running, new);
         if let Err(error) = self.hub.reconfigure(&merged) {
             tracing::error!(event = "reload_refused", %error, "the configuration was not changed");
