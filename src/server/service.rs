@@ -31,6 +31,8 @@ use crate::store::{self, Finding, Store};
 
 /// How often the store is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often the store's history is looked through.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How often a changed certificate is looked for.
 const CERTIFICATE: Duration = Duration::from_secs(10);
 /// What deliveries may take to end beyond the client's timeout.
@@ -233,6 +235,7 @@ pub async fn run(
     let watchdog = notifier
         .clone()
         .map(|notifier| tokio::spawn(watchdog(notifier, store.clone())));
+    let sweeper = tokio::spawn(sweep(store.clone()));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let failed = loop {
@@ -257,6 +260,7 @@ pub async fn run(
     if let Some(notifier) = &notifier {
         notifier.stopping();
     }
+    sweeper.abort();
     for task in certificate_tasks {
         task.abort();
     }
@@ -324,6 +328,22 @@ async fn watchdog(notifier: Arc<Notifier>, store: Store) {
             Ok(None | Some(store::Error::Full { .. })) => notifier.alive(),
             Ok(Some(error)) => tracing::error!(event = "not_alive", %error, "the store does not answer"),
             Err(error) => tracing::error!(event = "not_alive", %error, "the store could not be asked"),
+        }
+    }
+}
+
+/// Each minute history that may go is removed, and what is due expires.
+async fn sweep(store: Store) {
+    let mut minute = tokio::time::interval(SWEEP);
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minute.tick().await;
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.sweep(Timestamp::now())).await {
+            Ok(Ok(swept)) => tracing::debug!(event = "swept", ?swept),
+            // It is tried again in a minute; a store that has stopped ends the service by itself.
+            Ok(Err(error)) => tracing::error!(event = "sweep_failed", %error),
+            Err(error) => tracing::error!(event = "sweep_failed", %error),
         }
     }
 }
