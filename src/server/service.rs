@@ -176,7 +176,7 @@ pub async fn run(
     let parts = Parts {
         intake: Arc::new(store.clone()),
         converters: Arc::clone(&converters),
-        probe: Arc::new(GatewayProbe::new(client, limits.probe_timeout)),
+        probe: Arc::new(GatewayProbe::new(client.clone(), limits.probe_timeout)),
         lanes: Arc::new(Lanes(Arc::clone(&deliveries))),
         observer: Arc::new(Observer(Arc::clone(&metrics))),
         limits,
@@ -243,7 +243,7 @@ pub async fn run(
             signal = signals.next() => match signal {
                 Signal::Stop => break None,
                 Signal::Reload => {
-                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
+                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, store: &store, client: &client, tls: tls.as_ref() };
                     match (outside.read_again)() {
                         Ok(new) => config = reload.apply(&config, &new, &outside.set_level).await,
                         Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
@@ -370,6 +370,8 @@ struct Reload<'a> {
     converters: &'a ConverterRoom,
     deliveries: &'a RealDeliveries,
     service: &'a Service,
+    store: &'a Store,
+    client: &'a Client,
     tls: Option<&'a Tls>,
 }
 
@@ -382,6 +384,13 @@ impl Reload<'_> {
             return running.clone();
         }
         self.converters.reconfigure(Arc::new(merged.clone()));
+        self.store.reconfigure(&merged.store);
+        if changes.while_running.iter().any(|key| key.starts_with("rudderstack.")) {
+            match self.client.reconfigure(&merged.rudderstack) {
+                Ok(()) => self.deliveries.lanes().reconfigure(&merged.rudderstack).await,
+                Err(error) => tracing::error!(event = "rudderstack_not_changed", %error, "deliveries go on as before"),
+            }
+        }
         let named = merged.destinations.iter().map(destination_of).collect();
         self.service.reconfigure(named, merged.events.max_event_bytes);
         for named in &merged.destinations {
