@@ -315,10 +315,9 @@ impl Inner {
     }
 
     pub(super) fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
-        if let Some(record) = self.receiving.with(|receiving| receiving.get(&id).cloned()) {
-            return Ok(Some(record));
-        }
-        self.catalog.get(&keys::run(id))
+        // The catalog first: between its commit and its answer a run is in both, and only there it is what it is.
+        let stored = self.catalog.get(&keys::run(id))?;
+        Ok(stored.or_else(|| self.receiving.with(|receiving| receiving.get(&id).cloned())))
     }
 
     /// SHA-256, cut, of (instance, plan, rows): none where the run has no plan or no rows.
