@@ -51,7 +51,7 @@
 //!
 //! ## Under systemd
 //!
-//! The Debian package brings `pintle.service` and `pintle.socket`, a user `pintle`, `/etc/pintle/pintle.toml` and
+//! The Debian package brings `pintle.service` and `pintle.socket`, a user of that name, `/etc/pintle/pintle.toml` and
 //! `/var/lib/pintle`; it starts nothing by itself. With `pintle.socket` enabled systemd holds the hub's port: what comes
 //! while pintle restarts waits in the socket and is answered by the next process, so that Looker sends nothing twice. The
 //! address then stands in both, `ListenStream=` and `hub.listen`. Without the socket pintle opens its port itself.

@@ -251,6 +251,9 @@ pub async fn run(
                 }
             },
             _ = look.tick() => {
+                if let Some(until) = tls.as_ref().and_then(Tls::expires_at) {
+                    metrics.certificate_until(until);
+                }
                 if let Some(error) = store.stopped() {
                     break Some(error);
                 }
