@@ -126,6 +126,11 @@ impl Store {
         Ok((Self { inner, _closer: closer }, findings))
     }
 
+    /// Other limits from now on; the folder stays what it is.
+    pub fn reconfigure(&self, settings: &StoreSettings) {
+        self.inner.reconfigure(settings);
+    }
+
     /// The run of a delivery that is already here and did not fail.
     pub fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>> {
         self.inner.delivery(digest)
