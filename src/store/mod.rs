@@ -52,6 +52,7 @@ mod rotate;
 mod run;
 mod run_writer;
 mod runs;
+mod salvage;
 mod segment;
 mod space;
 mod spool;

@@ -161,7 +161,7 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
     let why = if rebuild.exists() {
         Error::damaged(path.display().to_string(), "it is to be made again from the segments")
     } else {
-        let healed = adopt::heal(&path, catalog::SHAPE, ground);
+        let healed = adopt::heal(&path, catalog::SHAPE, ground, false);
         let loaded = healed.and_then(|healed| {
             let (catalog, _) = Catalog::open(folder)?;
             Ok((healed, Loaded::of(catalog, false)?))

@@ -157,10 +157,13 @@ impl Inner {
         if let Some(sealed) = sealed {
             self.read_files(id, sealed, survey)?;
         }
-        let read = self
-            .readers
-            .reader(id, sealed.map(|sealed| sealed.values))
-            .and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
+        let reader = self.readers.reader(id, sealed.map(|sealed| sealed.values));
+        if reader.as_ref().is_ok_and(super::segment::Reader::is_salvaged) {
+            let runs = self.runs_in(id)?;
+            let what = "its database cannot be opened; what is whole in it is read all the same".to_owned();
+            survey.note(Ailing::Segment(id), what, place.clone(), &runs);
+        }
+        let read = reader.and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
         let contents = match read {
             Ok(contents) => contents,
             Err(error) => {
