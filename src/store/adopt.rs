@@ -51,9 +51,9 @@ pub(super) fn adopt_segment(
     let seal = Seal::read(&path).unwrap_or(None);
     let high = adoption.catalog.get::<HighWater>(keys::HIGH_WATER)?;
     let high = high.filter(|high| high.segment == id).map_or(0, |high| high.values);
-    if !registered && seal.is_none() && is_blank(&path) {
-        // Created, but never registered: nothing was ever written to it.
-        tracing::info!(segment = %id, "unregistered_segment_removed");
+    if high == 0 && seal.is_none() && is_blank(&path) && (registered || !path.join("delivered").exists()) {
+        // Created, perhaps registered, and nothing was ever written to it; or its removal had begun.
+        tracing::info!(segment = %id, "empty_segment_removed");
         remove_folder(&path)?;
         return Ok(None);
     }

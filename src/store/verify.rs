@@ -234,6 +234,10 @@ impl Inner {
                 continue;
             }
             let chunks = self.chunks_of(run)?;
+            if !chunks.iter().any(|one| one.place.segment == id) {
+                // Of a run that failed, or copies of what was not moved after all.
+                continue;
+            }
             let rows: BTreeMap<u32, u64> = found
                 .extent
                 .numbered()
@@ -278,7 +282,12 @@ impl Inner {
         let unread = chunks.len() - counted.sequences.len().min(chunks.len());
         let place = format!("run {id}");
         if unread > 0 {
-            survey.note(Ailing::Run(id), format!("{unread} of its chunks are not where they should be"), place, &[id]);
+            let missing = chunks.iter().find(|one| !counted.sequences.contains(&one.sequence));
+            let first = missing.map_or_else(String::new, |one| {
+                format!(", first chunk {} in segment {}", one.place.value, one.place.segment)
+            });
+            let what = format!("{unread} of its chunks are not where they should be{first}");
+            survey.note(Ailing::Run(id), what, place, &[id]);
             return Ok(());
         }
         let refers = self.is_replay(id)?;
