@@ -53,6 +53,7 @@ mod rotate;
 mod run;
 mod run_writer;
 mod runs;
+mod salvage;
 mod search;
 mod segment;
 mod space;

@@ -15,7 +15,7 @@ use super::recover;
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
 use super::runs::Numbered;
-use super::segment::{self, Seal, SegmentId};
+use super::segment::{Seal, SegmentId};
 use super::state::{Inner, bounded};
 use super::verify::{Ailing, Damage, Verification};
 use crate::event::{RunId, Timestamp};
@@ -83,13 +83,17 @@ impl Inner {
             Ailing::Segment(id) => {
                 let place = format!("segment {id}");
                 self.readers.close(id);
-                match adopt::heal(&id.folder(&segments), segment::SHAPE, ground) {
-                    Ok(done) => (place, Vec::new(), format!("mended: {}", done.join("; "))),
-                    Err(error) => {
-                        let (runs, aside) = self.give_up(id, &error.to_string(), ground)?;
-                        (place, runs, aside)
-                    }
-                }
+                let kept = if id.folder(&segments).join("db").is_file() && self.sealed_as(id).is_ok() {
+                    self.move_readable(id)?
+                } else {
+                    0
+                };
+                let (runs, aside) = self.give_up(id, "its database cannot be opened", ground)?;
+                (place, runs, format!("{kept} bytes of it were kept; {aside}"))
+            }
+            Ailing::Chunks(id) if self.sealed_as(id).is_err() => {
+                // It was given up as a whole just now.
+                (format!("segment {id}"), Vec::new(), "see above".to_owned())
             }
             Ailing::Chunks(id) => {
                 let moved = self.move_readable(id)?;

@@ -58,7 +58,7 @@ pub(super) struct Inner {
     stopped: Guarded<Option<Error>>,
     woken: Guarded<Vec<Woken>>,
     /// Held while the store is open.
-    pub(super) _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 /// What `open` has put together.
@@ -96,7 +96,7 @@ impl Inner {
             receiving: Guarded::new(BTreeMap::new()),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
-            _lock: parts.lock,
+            lock: parts.lock,
             settings: RwLock::new(Arc::new(parts.settings)),
         }
     }
@@ -112,6 +112,13 @@ impl Inner {
             path: current.path.clone(),
             ..settings.clone()
         });
+    }
+
+    /// From now on an empty folder is a loss, not a beginning.
+    pub(super) fn note_opened(&self, line: &str) -> Result<()> {
+        use std::io::Write;
+        let path = self.settings().path.join("lock");
+        writeln!(&self.lock, "{line}").map_err(|error| Error::io("failed to write", &path, &error))
     }
 
     pub(super) fn segments_folder(&self) -> PathBuf {
