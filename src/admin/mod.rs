@@ -1,5 +1,9 @@
 //! What people and scripts see of a running or resting pintle.
 
+pub mod alerts;
+pub mod console;
+pub mod history;
+pub mod lookout;
 pub mod selection;
 
 /// Until the API is here.
