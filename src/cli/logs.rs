@@ -1,8 +1,14 @@
-//! The log: text or JSON on standard error. Its level can change while pintle runs.
+//! The log: text or JSON on standard error. Its level can change while pintle runs. Under journald, which keeps times
+//! itself, text comes without them, each line with its priority.
 
+use std::fmt;
 use std::io::IsTerminal;
 
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
@@ -29,6 +35,16 @@ pub fn install(log: &Log, globals: &Globals, service: bool) -> Result<Logs, Expe
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match log.format {
+        LogFormat::Text if is_journald(std::env::var("JOURNAL_STREAM").ok().as_deref()) => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(false)
+                    .event_format(Prioritised(
+                        tracing_subscriber::fmt::format().without_time().with_level(false),
+                    )),
+            )
+            .try_init(),
         LogFormat::Text => {
             let colour =
                 std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -64,6 +80,32 @@ impl Logs {
         }
         self.filter.reload(parse(level)?).map_err(|error| failed(&error))
     }
+}
+
+/// Lines that begin with `<3>`, from which journald takes the priority.
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        writer.write_str(match *event.metadata().level() {
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            _ => "<7>",
+        })?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+/// Whether standard error is the journal's: `JOURNAL_STREAM` names its device and inode.
+fn is_journald(stream: Option<&str>) -> bool {
+    let Some(stream) = stream else { return false };
+    rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 fn parse(level: &str) -> Result<EnvFilter, Expected> {

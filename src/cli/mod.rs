@@ -10,7 +10,7 @@ mod audit;
 mod check;
 mod completions;
 mod dead;
-mod demo;
+pub mod demo;
 mod destinations;
 mod doctor;
 mod events;
@@ -55,6 +55,7 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
             match command {
                 Command::Serve(verb) => verb.run(&mut session),
                 Command::Token(verb) => verb.run(&mut session),
+                Command::Doctor(verb) => verb.run(&mut session),
                 other => Err(Expected::NotBuilt(other.name())),
             }
         }

@@ -1,5 +1,7 @@
 //! `serve`: the hub, the deliveries and the admin listener, until a signal ends it.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 
 use super::{Expected, Session, secrets};
@@ -40,9 +42,6 @@ impl ServeArguments {
         complete(&mut config);
         let logs = session.logs.clone();
         let outside = Outside {
-            admin: Box::new(|_| crate::admin::Placeholder),
-            observer: std::sync::Arc::new(crate::admin::Placeholder),
-            listener: std::sync::Arc::new(|_, _| {}),
             read_again: Box::new(move || {
                 let mut config = read().map_err(|error| error.to_string())?;
                 complete(&mut config);
@@ -95,6 +94,12 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     }
     if let Some(admin) = serving.admin {
         output.talk(format!("console: http://{admin}/ (its token: `pintle token --admin`)"));
+        // Only for eyes: a log is read by others, and later.
+        if let Some(code) = serving.login_code.as_ref().filter(|_| std::io::stderr().is_terminal()) {
+            output.talk(format!(
+                "log in once, within a quarter of an hour: http://{admin}/#login={code}"
+            ));
+        }
         if !admin.ip().is_loopback() {
             output.warn(format!(
                 "admin.listen is {admin}: whoever reaches it sees the login and the metrics without TLS; better 127.0.0.1 and a proxy or an SSH tunnel"
@@ -118,6 +123,7 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
 
 fn expected(error: &ServiceError) -> Expected {
     let code = match error {
+        ServiceError::Unfit(unfit) => Some(unfit.code()),
         ServiceError::Listen(_) => Some(Code::PortTaken),
         ServiceError::Store(store::Error::InUse { .. }) => Some(Code::StoreInUse),
         ServiceError::Store(store::Error::Folder { .. }) => Some(Code::FolderNotOurs),
@@ -125,6 +131,7 @@ fn expected(error: &ServiceError) -> Expected {
         ServiceError::Store(store::Error::Damaged { .. }) => Some(Code::StoreDamaged),
         ServiceError::Store(store::Error::Newer { .. }) => Some(Code::NewerStore),
         ServiceError::Store(store::Error::Stopped { .. }) => Some(Code::SyncFailed),
+        ServiceError::Store(store::Error::Io { .. }) => Some(Code::FolderUnusable),
         _ => None,
     };
     failed(error.to_string(), code)

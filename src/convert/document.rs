@@ -249,20 +249,14 @@ impl Document {
 
     fn start(&mut self, last: bool) -> Result<Step, Refused> {
         const MARK: &[u8] = b"\xef\xbb\xbf";
-        let rest = self.window.rest();
-        if self.window.offset() == 0 {
-            if rest.starts_with(MARK) {
-                self.window.consume(MARK.len());
-                return Ok(Step::Done);
-            }
-            if !last && MARK.starts_with(rest) {
-                return Ok(Step::More);
-            }
+        if self.window.offset() == 0 && self.window.rest().starts_with(MARK) {
+            self.window.consume(MARK.len());
         }
         match self.next_byte() {
             None => Ok(Step::More),
             Some(b'{') => Ok(self.to(State::Opened)),
             Some(_) => {
+                // Half a mark may be here as well.
                 let rest = self.window.rest();
                 if !last && rest.len() < SHOWN_BYTES {
                     return Ok(Step::More);

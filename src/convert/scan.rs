@@ -400,7 +400,13 @@ mod tests {
             );
         }
         assert_eq!(number(b"3180.", 0).map(|value| value.end), Err(Stop::More));
-        assert_eq!(number(b"3180", 0).map(|value| value.end), Err(Stop::More));
+        for cut in ["3180", "-0", "31.5", "1e5", "1.5E-3", "-"] {
+            assert_eq!(
+                number(cut.as_bytes(), 0).map(|value| value.end),
+                Err(Stop::More),
+                "{cut}"
+            );
+        }
     }
 
     #[test]

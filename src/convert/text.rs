@@ -244,6 +244,15 @@ mod tests {
         ] {
             assert!(is_blank(blank), "{blank:?}");
         }
+        // The whole list of sanitize.go.
+        let list = "\0\t\u{a0}\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180e}\u{2800}\u{3000}\u{3164}\u{feff}\u{ffa0}";
+        let ranges = ('\u{2000}'..='\u{200f}')
+            .chain('\u{202f}'..='\u{202f}')
+            .chain('\u{205f}'..='\u{2064}')
+            .chain('\u{206a}'..='\u{206f}');
+        for invisible in list.chars().chain(ranges) {
+            assert!(is_blank(&invisible.to_string()), "{invisible:?}");
+        }
         for something in [
             "0",
             " a ",

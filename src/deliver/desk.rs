@@ -89,15 +89,12 @@ impl<B: Backlog> Desk<B> {
     }
 
     pub(super) fn work(&mut self, work: Work) -> Result<Done, BacklogError> {
-        if let Some((note, first, count)) = &work.note {
-            self.lease.events.make_contiguous();
-            let noted = self.lease.events.as_slices().0;
-            let noted = noted.get(*first..first + count).unwrap_or_default();
-            leased(&mut self.sources, self.leased_from_replay).note_attempt(note, noted)?;
-        }
+        // What was delivered is acknowledged even where the attempt log cannot be written.
+        let noted = work.note.as_ref().map_or(Ok(()), |note| self.note(note));
         if let Some(settle) = work.settle {
             self.settle(&settle)?;
         }
+        noted?;
         if work.sync {
             self.sync()?;
         }
@@ -138,6 +135,18 @@ impl<B: Backlog> Desk<B> {
     pub(super) fn sync(&mut self) -> Result<(), BacklogError> {
         self.sources.live.sync()?;
         self.sources.replay.as_mut().map_or(Ok(()), Backlog::sync)
+    }
+
+    fn note(&mut self, (note, first, count): &(AttemptNote, usize, usize)) -> Result<(), BacklogError> {
+        self.lease.events.make_contiguous();
+        let events = self
+            .lease
+            .events
+            .as_slices()
+            .0
+            .get(*first..first + count)
+            .unwrap_or_default();
+        leased(&mut self.sources, self.leased_from_replay).note_attempt(note, events)
     }
 
     fn settle(&mut self, settle: &Settle) -> Result<(), BacklogError> {

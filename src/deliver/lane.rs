@@ -15,8 +15,8 @@ use super::counters::{Counters, Durations};
 use super::desk::{Desk, Done, Prepared, Then, Work};
 use super::gateway::{Connect, Gateway};
 use super::machine::{Event, Machine, Next, Step};
-use super::notice::Listener;
-use super::status::Status;
+use super::notice::{Listener, Notice};
+use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
 use crate::rudderstack::{Judged, Probe, Verdict};
 
@@ -229,6 +229,14 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         self.set_busy(false);
         if let Err(error) = &result {
             tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
+            let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
+            self.status.send_modify(|status| {
+                status.state = State::Held;
+                status.reason = Some(reason.to_owned());
+                status.next_attempt_at = None;
+            });
+            let (reason, words) = (reason.to_owned(), error.to_string());
+            (self.common.listener)(&self.id, &Notice::Held { reason, words });
         }
         result
     }
@@ -250,7 +258,8 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                 Ok(Done::Nothing) => match next {
                     Next::Probe => self.send_probe().await?,
                     Next::Wait { until } => self.wait(until).await?,
-                    Next::Read { .. } | Next::Send { .. } | Next::Await => Event::Due,
+                    // What reads or sends brings something else; without a request in flight nothing is awaited.
+                    Next::Read { .. } | Next::Send { .. } | Next::Await => self.wait(None).await?,
                 },
             };
         }
@@ -288,7 +297,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             self.set_busy(true);
         }
         if step.settle.is_some() {
-            let (count, since) = self.unsynced.unwrap_or((0, Instant::now()));
+            let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
             self.unsynced = Some((count + 1, since));
         }
         let work = Work {

@@ -17,7 +17,6 @@ pub(super) struct Disk {
     pub(super) dead: BTreeMap<usize, String>,
     durable: (usize, BTreeMap<usize, String>),
     calls: u32,
-    pub(super) syncs: u32,
     pub(super) notes: Vec<AttemptNote>,
     pub(super) broken: bool,
 }
@@ -62,15 +61,6 @@ impl Memory {
             rate: self.rate,
         }
     }
-
-    /// The same disk, read from the first event that is not done.
-    pub(super) fn reopened(&self) -> Self {
-        let position = self.disk().done;
-        Self {
-            position,
-            ..self.clone()
-        }
-    }
 }
 
 impl Disk {
@@ -105,7 +95,8 @@ impl Backlog for Memory {
     }
 
     fn rewind(&mut self) {
-        self.position = self.disk().done;
+        let done = self.disk().done;
+        self.position = done;
     }
 
     fn acknowledge(&mut self, upto: &usize, buried: &[(usize, String)], _: Timestamp) -> Result<(), BacklogError> {
@@ -139,9 +130,7 @@ impl Backlog for Memory {
     }
 
     fn sync(&mut self) -> Result<(), BacklogError> {
-        let mut disk = self.disk();
-        disk.settle();
-        disk.syncs += 1;
+        self.disk().settle();
         Ok(())
     }
 

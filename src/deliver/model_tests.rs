@@ -53,8 +53,15 @@ struct World {
     /// Events that the database refuses, for ever.
     chokes_on: BTreeSet<usize>,
     max_bytes: usize,
+    /// Bytes a millisecond; the answer to what takes 10 s is an EOF, and it is stored all the same.
+    line: Option<u64>,
     committed: Vec<usize>,
     first: BTreeSet<usize>,
+    /// When an event was last sent alone.
+    sent_alone: BTreeMap<usize, Timestamp>,
+    /// How often an event failed alone.
+    alone: BTreeMap<usize, u32>,
+    last_before_heal: u64,
     requests: u64,
     probes: u64,
 }
@@ -66,8 +73,12 @@ impl World {
             hates: BTreeSet::new(),
             chokes_on: BTreeSet::new(),
             max_bytes: usize::MAX,
+            line: None,
             committed: Vec::new(),
             first: BTreeSet::new(),
+            sent_alone: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            last_before_heal: 0,
             requests: 0,
             probes: 0,
         }
@@ -98,6 +109,13 @@ impl World {
     /// The answer to a batch, and how long it takes.
     fn post(&mut self, ids: &[usize], bytes: usize, now: Timestamp, random: u64) -> (Judged, u64) {
         self.requests += 1;
+        if (now.0 as u64) < self.moods.iter().map(|(lasts, _)| lasts).sum() {
+            self.last_before_heal = now.0 as u64;
+        }
+        if let [id] = ids {
+            *self.alone.entry(*id).or_default() += 1;
+            self.sent_alone.insert(*id, now);
+        }
         let mood = self.mood(now, random);
         let poison = || says(400, "invalid json");
         match mood {
@@ -127,6 +145,13 @@ impl World {
             }
             Mood::Throttled { .. } | Mood::Fine | Mood::Flaky => {
                 self.commit(ids);
+                if let Some(line) = self.line {
+                    let took = bytes as u64 / line;
+                    if took >= 10_000 {
+                        return (Judged::without_answer(Transport::Reset, "EOF"), took);
+                    }
+                    return (says(200, "ok"), took);
+                }
                 (says(200, "ok"), 20)
             }
         }
@@ -136,7 +161,12 @@ impl World {
         for id in ids {
             if self.first.insert(*id) {
                 let last = self.first.last().copied();
-                assert_eq!(last, Some(*id), "{id} was delivered for the first time after {last:?}");
+                // One that failed alone for long may be overtaken by the next.
+                let overtaken = self.alone.get(id).is_some_and(|times| *times > 10) && last == Some(*id + 1);
+                assert!(
+                    last == Some(*id) || overtaken,
+                    "{id} was delivered for the first time after {last:?}"
+                );
             }
             self.committed.push(*id);
         }
@@ -171,6 +201,8 @@ fn says(status: u16, body: &str) -> Judged {
 enum Happening {
     Stored(usize, usize),
     Crash,
+    /// The next step at the store fails, and does nothing.
+    StoreFails,
     Tell(Event),
 }
 
@@ -183,6 +215,9 @@ struct Simulation {
     now: Timestamp,
     random: u64,
     notices: Vec<Notice>,
+    /// What the last run ended before.
+    event: Option<Event>,
+    store_fails: bool,
     /// What happens when; later ones last.
     happenings: BTreeMap<(u64, usize), Happening>,
     /// Attempts since something was settled, and when that was.
@@ -207,6 +242,8 @@ impl Simulation {
             now: Timestamp(0),
             random: seed | 1,
             notices: Vec::new(),
+            event: None,
+            store_fails: false,
             happenings: happenings
                 .into_iter()
                 .enumerate()
@@ -248,10 +285,22 @@ impl Simulation {
 
     /// Goes on until `end`, or until nothing waits and nothing more happens.
     fn run(&mut self, end: u64) {
-        let mut event = Event::Woken;
+        let mut event = self.event.take().unwrap_or(Event::Woken);
+        let mut steps = (self.now, 0);
         while (self.now.0 as u64) < end {
+            steps = if steps.0 == self.now {
+                (self.now, steps.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(steps.1 < 1_000, "time stands still at {event:?}: {:?}", self.machine);
             let step = self.on(event);
             let next = step.next;
+            if self.store_fails {
+                self.store_fails = false;
+                event = Event::StoreFailed("the disk is slow".to_owned());
+                continue;
+            }
             event = match (self.perform(step, Then::of(next)), next) {
                 (Done::Read { sizes, again_at }, _) => Event::Read { sizes, again_at },
                 (Done::Prepared(prepared), Next::Send { first, count, .. }) => {
@@ -304,6 +353,7 @@ impl Simulation {
                 (_, next) => panic!("{next:?} was not done"),
             };
         }
+        self.event = Some(event);
     }
 
     /// Time passes while a request is in flight; a crash ends it.
@@ -343,6 +393,10 @@ impl Simulation {
                 self.machine = Machine::new(LIMITS, learned, false, self.now);
                 None
             }
+            Happening::StoreFails => {
+                self.store_fails = true;
+                None
+            }
             Happening::Tell(event) => Some(event),
         }
     }
@@ -380,6 +434,15 @@ fn desk(memory: Memory) -> Desk<Memory> {
     })
 }
 
+fn renewed() -> crate::event::Destination {
+    crate::event::Destination {
+        id: crate::event::DestinationId("x".into()),
+        name: None,
+        url: "http://h".to_owned(),
+        write_key: crate::event::WriteKey::new("new"),
+    }
+}
+
 fn moods() -> impl Strategy<Value = Mood> {
     prop_oneof![
         2 => Just(Mood::Fine),
@@ -401,6 +464,9 @@ fn happenings() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (1_usize..400, 200_usize..3_000).prop_map(|(count, size)| Happening::Stored(count, size)),
         2 => Just(Happening::Crash),
+        1 => Just(Happening::StoreFails),
+        1 => Just(Happening::Tell(Event::Pause)),
+        1 => Just(Happening::Tell(Event::Rekeyed(Box::new(renewed())))),
         1 => Just(Happening::Tell(Event::Retry)),
         1 => Just(Happening::Tell(Event::Resume { bury: false })),
         1 => Just(Happening::Tell(Event::Woken)),
@@ -408,7 +474,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_reordered_or_stuck(
@@ -428,6 +494,11 @@ proptest! {
         // Healed; an operator who finds ten hated events in a row says what to do with them.
         simulation.run(healed.max(8 * HOUR) + 12 * HOUR);
         simulation.check();
+        if simulation.machine.status().state == State::Paused {
+            simulation.happenings.insert((0, usize::MAX), Happening::Tell(Event::Resume { bury: false }));
+            simulation.run(healed.max(8 * HOUR) + 24 * HOUR);
+            simulation.check();
+        }
         let held = simulation.machine.status().state == State::Held;
         if held {
             simulation.happenings.insert((0, usize::MAX), Happening::Tell(Event::Resume { bury: true }));
@@ -437,11 +508,14 @@ proptest! {
         prop_assert_eq!(simulation.memory.pending(), 0);
         prop_assert_eq!(simulation.machine.status().state, State::Idle);
         let disk = simulation.memory.disk();
-        for id in disk.dead.keys() {
-            prop_assert!(simulation.world.hates.contains(id), "{id} is dead and nobody hated it");
-        }
+        // Where it is luck who passes, an event that had none for long enough looks as if it were to blame.
+        let luck = simulation.world.moods.iter().any(|(_, mood)| *mood == Mood::Flaky);
         for id in 0..disk.events.len() {
-            prop_assert_eq!(disk.dead.contains_key(&id), simulation.world.hates.contains(&id), "{}", id);
+            let hated = simulation.world.hates.contains(&id);
+            let dead = disk.dead.get(&id);
+            prop_assert!(!hated || dead.is_some(), "{} is hated and not dead", id);
+            let unlucky = luck && dead.is_some_and(|words| !words.starts_with('4'));
+            prop_assert!(dead.is_none() || hated || unlucky, "{} is dead and nobody hated it: {:?}", id, dead);
         }
     }
 
@@ -458,7 +532,9 @@ proptest! {
         prop_assert_eq!(simulation.memory.pending(), 0);
         let dead = simulation.memory.disk().dead.len();
         prop_assert!(dead < 10, "{dead} dead letters");
-        prop_assert!(stored < 10 || lasts < 60_000 || dead == 0, "{dead} dead letters of a gateway that was found broken");
+        // Those that were refused in the instant before it healed look as if they were to blame.
+        let instant = lasts - simulation.world.last_before_heal < 200;
+        prop_assert!(stored < 10 || instant || dead == 0, "{dead} dead letters of a gateway that was found broken");
     }
 }
 
@@ -524,6 +600,82 @@ fn one_event_that_the_database_cannot_store_does_not_block_the_rest() {
 }
 
 #[test]
+fn whatever_happens_while_an_event_has_its_last_chance_nothing_is_lost() {
+    let happenings = [
+        Happening::StoreFails,
+        Happening::Tell(Event::Rekeyed(Box::new(renewed()))),
+    ];
+    let (mut seen, mut at) = (0, 250_000);
+    while at < 900_000 {
+        at += 700;
+        for happening in &happenings {
+            let mut world = World::new(Vec::new());
+            // Slow to refuse, so that things happen while a request is in flight.
+            world.moods = vec![(at + 20, Mood::Slow { commits: false })];
+            let stored = (0, Happening::Stored(40, 400));
+            let mut simulation = Simulation::new(world, vec![stored, (at, happening.clone())], at);
+            simulation.run(at);
+            let reason = simulation.machine.status().reason.unwrap_or_default();
+            seen += usize::from(reason.contains("again and again"));
+            simulation.run(6 * HOUR);
+            simulation.check();
+            assert_eq!(simulation.memory.pending(), 0);
+            assert!(
+                simulation.memory.disk().dead.is_empty(),
+                "{at}: {:?}",
+                simulation.memory.disk().dead
+            );
+        }
+    }
+    assert!(seen > 10, "{seen} times in the middle of it");
+}
+
+#[test]
+fn a_new_key_while_the_next_one_is_tried_delivers_nothing_unseen() {
+    let run = |happenings: Vec<(u64, Happening)>| {
+        let mut world = World::new(Vec::new());
+        world.chokes_on = [0].into();
+        let mut all = vec![(0, Happening::Stored(2, 400))];
+        all.extend(happenings);
+        let mut simulation = Simulation::new(world, all, 7);
+        simulation.run(6 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(), [0]);
+        simulation
+    };
+    let next_tried = run(Vec::new()).world.sent_alone[&1].0 as u64;
+    let in_flight = next_tried + 10;
+    let rekeyed = run(vec![(in_flight, Happening::Tell(Event::Rekeyed(Box::new(renewed()))))]);
+    assert!(
+        rekeyed.world.sent_alone[&1].0 as u64 > in_flight,
+        "it was tried again after that"
+    );
+}
+
+#[test]
+fn a_slow_line_never_loops_on_the_same_batch() {
+    for line in [1, 5, 20, 200] {
+        let mut world = World::new(Vec::new());
+        world.line = Some(line);
+        let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(5_000, 1_000))], 7);
+        simulation.run(24 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.pending(), 0, "{line} bytes a millisecond");
+        let twice = simulation.world.committed.len() - 5_000;
+        assert!(
+            twice < 2_500,
+            "{twice} of 5000 were sent twice at {line} bytes a millisecond"
+        );
+        let needed = 5_000_000 / line;
+        assert!(
+            (simulation.now.0 as u64) < 2 * needed + 60_000,
+            "{} ms, {needed} needed",
+            simulation.now.0
+        );
+    }
+}
+
+#[test]
 fn poison_is_found_in_order_with_few_requests() {
     let mut world = World::new(Vec::new());
     world.hates = [0, 500, 501, 999].into();
@@ -549,8 +701,8 @@ fn ten_refused_in_a_row_hold_until_an_operator_buries_them() {
     let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(100, 400))], 7);
     simulation.run(HOUR);
     assert_eq!(
-        (simulation.memory.disk().done, simulation.memory.disk().dead.len()),
-        (10, 0)
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (90, 0)
     );
     assert_eq!(simulation.machine.status().state, State::Held);
     assert!(
@@ -602,18 +754,12 @@ fn a_key_that_is_mended_is_noticed_and_a_new_one_goes_at_once() {
     );
 
     // Under the old key's hold, an operator pauses, rekeys and resumes.
-    let destination = crate::event::Destination {
-        id: crate::event::DestinationId("x".into()),
-        name: None,
-        url: "http://h".to_owned(),
-        write_key: crate::event::WriteKey::new("new"),
-    };
     let world = World::new(vec![(60_000, Mood::BadKey)]);
     let tell = |event| Happening::Tell(event);
     let happenings = vec![
         (0, Happening::Stored(10, 400)),
         (50, tell(Event::Pause)),
-        (61_000, tell(Event::Rekeyed(Box::new(destination)))),
+        (61_000, tell(Event::Rekeyed(Box::new(renewed())))),
         (62_000, Happening::Stored(10, 400)),
         (70_000, tell(Event::Resume { bury: false })),
     ];
@@ -651,10 +797,12 @@ fn gzip_is_left_out_as_a_last_resort() {
     let mut learned = None;
     while passed < 3_000 && attempts < 200 {
         let step = machine.on(event, now, 7);
-        learned = learned.or(step.notices.iter().find_map(|notice| match notice {
-            Notice::Learned(learned) => Some(*learned),
-            _ => None,
-        }));
+        learned = learned.or_else(|| {
+            step.notices.iter().find_map(|notice| match notice {
+                Notice::Learned(learned) => Some(*learned),
+                _ => None,
+            })
+        });
         event = match step.next {
             Next::Read { .. } => Event::Read {
                 sizes: vec![500; 1_000],

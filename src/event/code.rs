@@ -127,6 +127,10 @@ codes! {
     RunInterrupted = "P0048",
     /// An event cannot be taken.
     BadEvent = "P0049",
+    /// A change is not possible.
+    ChangeRefused = "P0050",
+    /// Too many requests at once.
+    TooManyRequests = "P0051",
 }
 
 impl fmt::Display for Code {

@@ -79,6 +79,10 @@ impl Downloads {
         })
     }
 
+    pub(super) fn into_client(self) -> reqwest::Client {
+        self.client
+    }
+
     /// Fetches `url` into `pieces`, the last of which says how it ended. Returns early where nobody takes them.
     pub(super) async fn fetch(&self, url: Url, pieces: mpsc::Sender<Piece>, progress: Arc<Progress>) {
         let end = match self.pieces(url, &pieces, &progress).await {

@@ -17,6 +17,7 @@ mod list;
 mod order;
 mod origin;
 mod pipe;
+mod reach;
 mod reply;
 mod request;
 mod rooms;
@@ -55,6 +56,7 @@ use settings::Settings;
 
 pub use download::ClientError;
 pub use origin::{OriginError, Origins, is_forbidden};
+pub use reach::{Reach, Reached};
 pub use reply::ReplyBody;
 pub use rooms::{ConverterRoom, ConverterRun, GatewayProbe, StoreWriter};
 pub use seams::{
@@ -67,7 +69,7 @@ pub use token::{NoSecret, Rejected, Tokens};
 /// Header values and the like that are kept are cut to this.
 const MAX_ID_CHARS: usize = 256;
 /// How long runs that were told to stop may take to do so.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the hub works with.
 pub struct Parts<I: Intake, C: Converters> {

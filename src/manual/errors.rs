@@ -65,6 +65,8 @@ pub fn page(code: Code) -> Page {
         Code::AlertFailed => include_str!("errors/P0047.md"),
         Code::RunInterrupted => include_str!("errors/P0048.md"),
         Code::BadEvent => include_str!("errors/P0049.md"),
+        Code::ChangeRefused => include_str!("errors/P0050.md"),
+        Code::TooManyRequests => include_str!("errors/P0051.md"),
     };
     let (title, text) = title_and_text(markdown);
     Page { code, title, text }

@@ -6,8 +6,8 @@ use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -19,7 +19,7 @@ use super::probe::{self, Probe};
 use super::request::Body;
 use super::resolve::{Forbidden, Guarded, forbidden};
 use super::url::{DataPlane, origin_of};
-use super::verdict::{Answer, Hold, Judged, Transport, Verdict, words};
+use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
 use crate::event::{Destination, Timestamp};
 
@@ -65,6 +65,8 @@ pub struct Connection {
     target: Result<Target, String>,
     /// A request went through before, so the next may meet a connection that the other side has closed meanwhile.
     used: AtomicBool,
+    /// The other side's clock less ours, at the last answer with a `Date`.
+    skew: Mutex<Option<i64>>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Client {
             http: self.http.clone(),
             target: self.target(destination),
             used: AtomicBool::new(false),
+            skew: Mutex::new(None),
         }
     }
 
@@ -146,6 +149,11 @@ impl Connection {
     /// Asks whether the key is good, within `timeout`.
     pub async fn probe(&self, timeout: Duration) -> Probe {
         Probe::of(self.send(probe::BODY.into(), false, Some(timeout)).await)
+    }
+
+    /// By how many milliseconds the gateway's clock was ahead of ours at its last answer, if that had a `Date`.
+    pub fn clock_skew(&self) -> Option<i64> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(&self, wire: bytes::Bytes, gzip: bool, timeout: Option<Duration>) -> Judged {
@@ -214,6 +222,10 @@ impl Connection {
             }
         }
         let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if let Some(date) = header(DATE).and_then(http_date) {
+            let skew = date.0 - Timestamp::now().0;
+            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+        }
         Ok(Judged::of(
             &Answer {
                 status: response.status().as_u16(),

@@ -15,4 +15,4 @@ pub use probe::Probe;
 pub(crate) use request::SPLICED;
 pub use request::{Body, body, stamp};
 pub use url::{DataPlane, UrlError, origin_of};
-pub use verdict::{Answer, Failure, Hold, Judged, Transport, Verdict, words};
+pub use verdict::{Answer, Failure, Hold, Judged, Transport, Verdict, http_date, words};

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use crate::event::Timestamp;
 
 /// What splicing adds to an event: `,"sentAt":"2020-06-18T08:21:01.644Z"}` and the comma between events.
-pub(crate) const SPLICED: usize = 39;
+pub(crate) const SPLICED: usize = 38;
 
 /// A body, ready to be posted, and posted again.
 #[derive(Debug, Clone)]

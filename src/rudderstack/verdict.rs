@@ -253,7 +253,8 @@ fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
+/// The moment of a `Date` header.
+pub fn http_date(text: &str) -> Option<Timestamp> {
     let moment = jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(text.trim())
         .ok()?;

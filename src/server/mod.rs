@@ -2,7 +2,10 @@
 //! a [`Handler`]'s business: Looker's hub is one, the admin listener another.
 
 mod accept;
+mod admin;
 mod connection;
+mod fit;
+mod handed;
 mod hub;
 mod limits;
 mod listen;
@@ -22,13 +25,16 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 
 pub use accept::{Served, serve};
+pub use admin::AdminHandler;
+pub use fit::{COMFORTABLE_FILES, Unfit, fit, open_files, open_files_attainable};
 pub use hub::HubHandler;
 pub use limits::{BodyError, LimitedBody, Limits};
 pub use listen::{Activated, ListenError, Listener, activated};
 pub use notify::Notifier;
-pub use service::{AdminParts, Ending, Outside, RealDeliveries, ServiceError, Serving, destination_of, run};
+pub use service::{Ending, Outside, ServiceError, Serving, destination_of, run};
 pub use signals::{Drained, Signal, Signals, drain};
 pub use tls::{Tls, TlsError};
+pub use validity::{Expiry, RENEW_DAYS, Validity};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

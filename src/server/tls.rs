@@ -15,8 +15,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::validity;
-use crate::event::Timestamp;
+use super::validity::{self, Expiry, Validity};
+use crate::event::{Code, Timestamp};
+
+/// How often an expiry is spoken of.
+const REMIND: Duration = Duration::from_secs(24 * 3600);
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +68,14 @@ pub struct Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tls").field(&self.certificate.cert_file).finish()
+        f.debug_tuple("Tls").field(&self.certificate.files()).finish()
     }
+}
+
+#[derive(Debug, Clone)]
+struct Files {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 /// What two files looked like: time, length.
@@ -74,8 +83,7 @@ type Stamp = [Option<(SystemTime, u64)>; 2];
 
 #[derive(Debug)]
 struct Certificate {
-    cert_file: PathBuf,
-    key_file: PathBuf,
+    files: Mutex<Files>,
     current: RwLock<Arc<CertifiedKey>>,
     /// Of the last attempt, also of one that failed.
     stamp: Mutex<Stamp>,
@@ -92,8 +100,13 @@ impl Certificate {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn files(&self) -> Files {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn stamp_now(&self) -> Stamp {
-        [&self.cert_file, &self.key_file].map(|path| {
+        let files = self.files();
+        [&files.cert, &files.key].map(|path| {
             let data = std::fs::metadata(path).ok()?;
             Some((data.modified().ok()?, data.len()))
         })
@@ -104,8 +117,10 @@ impl Tls {
     /// Reads certificate chain and key, both PEM.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
         let certificate = Arc::new(Certificate {
-            cert_file: cert_file.to_owned(),
-            key_file: key_file.to_owned(),
+            files: Mutex::new(Files {
+                cert: cert_file.to_owned(),
+                key: key_file.to_owned(),
+            }),
             current: RwLock::new(Arc::new(read(cert_file, key_file)?)),
             stamp: Mutex::new([None, None]),
         });
@@ -127,9 +142,20 @@ impl Tls {
     pub fn reload(&self) -> Result<(), TlsError> {
         let stamp = self.certificate.stamp_now();
         *self.certificate.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
-        let read = read(&self.certificate.cert_file, &self.certificate.key_file)?;
+        let files = self.certificate.files();
+        let read = read(&files.cert, &files.key)?;
         *self.certificate.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
         Ok(())
+    }
+
+    /// Reads other files from now on. An error changes nothing.
+    pub fn reload_from(&self, cert_file: &Path, key_file: &Path) -> Result<(), TlsError> {
+        read(cert_file, key_file)?;
+        *self.certificate.files.lock().unwrap_or_else(PoisonError::into_inner) = Files {
+            cert: cert_file.to_owned(),
+            key: key_file.to_owned(),
+        };
+        self.reload()
     }
 
     /// Looks whether the files have changed since they were read last, and reloads them then. True: they had.
@@ -161,10 +187,44 @@ impl Tls {
         }
     }
 
+    /// When the certificate in use is good.
+    pub fn validity(&self) -> Option<Validity> {
+        validity::validity(self.certificate.current().cert.first()?)
+    }
+
     /// Until when the certificate in use is good.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        let current = self.certificate.current();
-        validity::not_after(current.cert.first()?)
+        Some(self.validity()?.until)
+    }
+
+    /// The chain in use, the server's own certificate first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.certificate.current().cert.clone()
+    }
+
+    /// Says in the log, once a day and at once, where the certificate in use is to be renewed.
+    pub async fn remind(self) {
+        loop {
+            match self
+                .validity()
+                .map(|validity| (validity.at(Timestamp::now()), validity))
+            {
+                Some((Expiry::Soon { days }, validity)) => tracing::warn!(
+                    event = "certificate_expires", code = %Code::CertificateExpiring, days, until = %validity.until.to_rfc3339(),
+                    "the certificate is to be renewed: Looker calls no hub whose certificate has expired"
+                ),
+                Some((Expiry::Over, validity)) => tracing::error!(
+                    event = "certificate_expired", code = %Code::CertificateExpiring, until = %validity.until.to_rfc3339(),
+                    "the certificate has expired: Looker does not call; renew the file, it is taken without a restart"
+                ),
+                Some((Expiry::NotYet, validity)) => tracing::error!(
+                    event = "certificate_not_valid_yet", code = %Code::CertificateExpiring, from = %validity.from.to_rfc3339(),
+                    "the certificate is not valid yet: is this machine's clock right?"
+                ),
+                Some((Expiry::Good { .. }, _)) | None => {}
+            }
+            tokio::time::sleep(REMIND).await;
+        }
     }
 
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {

@@ -1,4 +1,5 @@
-//! Until when an X.509 certificate is good: the few steps of DER that lead there, nothing else. Pure.
+//! From when until when an X.509 certificate is good: the few steps of DER that lead there, and what an expiry means.
+//! Pure.
 
 use crate::event::Timestamp;
 
@@ -8,8 +9,54 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// `notAfter` of a certificate in DER; none where it is not one.
-pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
+/// A certificate that ends within this many days is to be renewed.
+pub const RENEW_DAYS: u64 = 21;
+const DAY: u64 = 86_400_000;
+
+/// How long a certificate is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// For long enough.
+    Good {
+        /// Whole days.
+        days: u64,
+    },
+    /// Not for long: [`RENEW_DAYS`].
+    Soon {
+        /// Whole days.
+        days: u64,
+    },
+    /// No more.
+    Over,
+    /// Not yet.
+    NotYet,
+}
+
+/// When a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`
+    pub from: Timestamp,
+    /// `notAfter`
+    pub until: Timestamp,
+}
+
+impl Validity {
+    /// What that means at a moment.
+    pub fn at(self, now: Timestamp) -> Expiry {
+        if now < self.from {
+            return Expiry::NotYet;
+        }
+        match self.until.since(now) {
+            0 => Expiry::Over,
+            left if left / DAY < RENEW_DAYS => Expiry::Soon { days: left / DAY },
+            left => Expiry::Good { days: left / DAY },
+        }
+    }
+}
+
+/// `notBefore` and `notAfter` of a certificate in DER; none where it is not one.
+pub(super) fn validity(der: &[u8]) -> Option<Validity> {
     let (certificate, _) = expect(der, SEQUENCE)?;
     let (mut body, _) = expect(certificate, SEQUENCE)?;
     if let Some((_, after)) = expect(body, VERSION) {
@@ -20,9 +67,14 @@ pub(super) fn not_after(der: &[u8]) -> Option<Timestamp> {
         (_, body) = expect(body, tag)?;
     }
     let (validity, _) = expect(body, SEQUENCE)?;
-    let (_, _, end) = element(validity)?;
-    let (tag, time, _) = element(end)?;
-    time_of(tag, std::str::from_utf8(time).ok()?)
+    let (from, after) = moment(validity)?;
+    let (until, _) = moment(after)?;
+    Some(Validity { from, until })
+}
+
+fn moment(bytes: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (tag, time, after) = element(bytes)?;
+    Some((time_of(tag, std::str::from_utf8(time).ok()?)?, after))
 }
 
 fn expect(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
@@ -87,8 +139,23 @@ mod tests {
         assert_eq!(time(UTC_TIME, "nonsense"), None);
         for length in 0..80usize {
             let bytes: Vec<u8> = (0..length).map(|index| (index * 37 % 256) as u8).collect();
-            assert_eq!(not_after(&bytes), None);
-            assert_eq!(not_after(&vec![0x30; length]), None);
+            assert_eq!(validity(&bytes), None);
+            assert_eq!(validity(&vec![0x30; length]), None);
         }
+    }
+
+    #[test]
+    fn what_is_left_of_it() {
+        let validity = Validity {
+            from: Timestamp(1_000),
+            until: Timestamp(100 * DAY as i64),
+        };
+        let at = |moment: i64| validity.at(Timestamp(moment));
+        assert_eq!(at(999), Expiry::NotYet);
+        assert_eq!(at(1_000), Expiry::Good { days: 99 });
+        assert_eq!(at(79 * DAY as i64), Expiry::Good { days: 21 });
+        assert_eq!(at(79 * DAY as i64 + 1), Expiry::Soon { days: 20 });
+        assert_eq!(at(100 * DAY as i64 - 1), Expiry::Soon { days: 0 });
+        assert_eq!(at(100 * DAY as i64), Expiry::Over);
     }
 }

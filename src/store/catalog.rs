@@ -5,8 +5,8 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `m` name | format version, removed floor, high-water mark, totals |
-//! | `s` segment | registry: active or sealed, values, CRC, bytes |
+//! | `m` name | format version, high-water mark, totals |
+//! | `s` segment | registry: active, sealed (values, CRC, bytes), or a tombstone |
 //! | `r` run | the run's record |
 //! | `x` run segment part | the run's chunks in that segment |
 //! | `o` run | a run that was open when a segment was sealed |
@@ -34,14 +34,23 @@ use serde::de::DeserializeOwned;
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 
-const SHAPE: Shape = Shape {
+pub(super) const SHAPE: Shape = Shape {
     segment_size: 128 << 10,
     cache_capacity: 4 << 20,
 };
 const CHANGES_BETWEEN_SYNCS: usize = 48 << 10;
 const COPY_BETWEEN_SYNCS: usize = 16 << 10;
 /// Below this a copy is not worth its syncs; tests reach it sooner.
-const REWRITE_FLOOR: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+fn rewrite_floor() -> u64 {
+    static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        let smaller = std::env::var("PINTLE_TEST_REWRITE_BYTES")
+            .ok()
+            .filter(|_| cfg!(debug_assertions));
+        let usual = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+        smaller.and_then(|text| text.parse().ok()).unwrap_or(usual)
+    });
+    *BYTES
+}
 const REWRITE_FACTOR: u64 = 4;
 
 /// A set of changes, in groups that are atomic one by one, in order.
@@ -82,10 +91,6 @@ impl Changes {
         self.push(Change { key, value: None });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.iter().all(Vec::is_empty)
-    }
-
     fn push(&mut self, change: Change) {
         match self.groups.last_mut() {
             Some(group) => group.push(change),
@@ -112,31 +117,25 @@ struct Open {
 impl Catalog {
     /// Opens the newest generation in the store's folder, or creates the first. The flag says that it was created.
     pub(super) fn open(folder: &Path) -> Result<(Self, bool)> {
-        let mut generations = Vec::new();
-        let entries = std::fs::read_dir(folder).map_err(|error| Error::io("failed to list", folder, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io("failed to list", folder, &error))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if let Some(number) = name.strip_prefix("catalog.") {
-                match number.parse::<u64>() {
-                    Ok(number) => generations.push(number),
-                    // A copy that was not finished holds nothing that the older one lacks.
-                    Err(_) if number.ends_with(".new") => remove_folder(&entry.path())?,
-                    Err(_) => {}
-                }
-            }
-        }
-        generations.sort_unstable();
+        let mut generations = generations(folder)?;
         let Some(newest) = generations.pop() else {
-            let database = create_generation(folder, 1)?;
-            return Ok((Self::with(folder, database, 1), true));
+            return Ok((Self::create(folder, 1)?, true));
         };
         let database = Database::open(&generation_path(folder, newest), SHAPE)?;
         for old in generations {
             remove_folder(&generation_path(folder, old))?;
         }
         Ok((Self::with(folder, database, newest), false))
+    }
+
+    /// Makes an empty one.
+    pub(super) fn create(folder: &Path, generation: u64) -> Result<Self> {
+        let unfinished = folder.join(format!("catalog.{generation}.new"));
+        drop(Database::create(&unfinished, SHAPE)?);
+        let path = generation_path(folder, generation);
+        std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
+        database::sync_folder(folder)?;
+        Ok(Self::with(folder, Database::open(&path, SHAPE)?, generation))
     }
 
     fn with(folder: &Path, database: Database, generation: u64) -> Self {
@@ -266,7 +265,7 @@ impl Catalog {
     /// Copies the catalog to its next generation where it has outgrown its content; says whether it did.
     pub(super) fn rewrite_if_grown(&self) -> Result<bool> {
         self.open.with(|open| {
-            if open.database.bytes() <= REWRITE_FLOOR.max(open.settled_bytes.saturating_mul(REWRITE_FACTOR)) {
+            if open.database.bytes() <= rewrite_floor().max(open.settled_bytes.saturating_mul(REWRITE_FACTOR)) {
                 return Ok(false);
             }
             open.database.sync()?;
@@ -316,16 +315,28 @@ impl Catalog {
     }
 }
 
-fn create_generation(folder: &Path, generation: u64) -> Result<Database> {
-    let unfinished = folder.join(format!("catalog.{generation}.new"));
-    drop(Database::create(&unfinished, SHAPE)?);
-    let path = generation_path(folder, generation);
-    std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
-    database::sync_folder(folder)?;
-    Database::open(&path, SHAPE)
+/// The generations in the store's folder, ascending. A copy that was not finished holds nothing that the older one
+/// lacks, and is removed.
+pub(super) fn generations(folder: &Path) -> Result<Vec<u64>> {
+    let mut generations = Vec::new();
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io("failed to list", folder, &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("failed to list", folder, &error))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if let Some(number) = name.strip_prefix("catalog.") {
+            match number.parse::<u64>() {
+                Ok(number) => generations.push(number),
+                Err(_) if number.ends_with(".new") => remove_folder(&entry.path())?,
+                Err(_) => {}
+            }
+        }
+    }
+    generations.sort_unstable();
+    Ok(generations)
 }
 
-fn generation_path(folder: &Path, generation: u64) -> PathBuf {
+pub(super) fn generation_path(folder: &Path, generation: u64) -> PathBuf {
     folder.join(format!("catalog.{generation}"))
 }
 
@@ -400,7 +411,7 @@ mod tests {
             page.iter()
                 .all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200])
         );
-        let mut back = catalog.page_back(b"c", &[b'd'], 100).unwrap();
+        let mut back = catalog.page_back(b"c", b"d", 100).unwrap();
         back.reverse();
         assert_eq!(back, page);
     }

@@ -96,10 +96,6 @@ impl Builder {
         self.raw.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.raw.is_empty()
-    }
-
     fn begin_record(&mut self, kind: u8, row: u64, len: usize) {
         if self.raw.is_empty() {
             self.first_row = row;
@@ -440,7 +436,7 @@ mod tests {
                 expected.push((row, *event, bytes.clone()));
             }
             let packed = builder.pack().unwrap();
-            prop_assert!(builder.is_empty());
+            prop_assert_eq!(builder.raw_len(), 0);
             let chunk = unpack(&encode(&packed, Placing { run: run(), sequence: 3, last: Some(b"{}"), mend: false }));
             let got: Vec<_> = chunk.records().map(|record| match record.unwrap() {
                 Record::Event { row, stored, .. } => (row, true, stored.to_vec()),

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Changes;
 use super::error::Result;
-use super::keys::{self, Line, Number};
+use super::keys::{self, Number};
 use super::records::{Extent, Queued, Seen};
-use super::run::{RunKind, RunRecord};
+use super::run::RunRecord;
 use super::segment::SegmentId;
 use crate::event::{DestinationId, RunId};
 
@@ -53,19 +53,12 @@ pub(super) struct ClosedDestination {
 }
 
 impl Closed {
-    /// The queue that the run belongs to.
-    pub(super) const fn line(&self) -> Line {
-        match self.run.kind {
-            RunKind::Replay => Line::Replay,
-            RunKind::Looker | RunKind::Import => Line::Live,
-        }
-    }
-
     /// What the catalog holds of it, as one atomic group, but for the lists of chunks, which precede it.
     pub(super) fn changes(
         &self,
         number: Number,
         extents: &BTreeMap<SegmentId, Extent>,
+        from: u32,
         changes: &mut Changes,
     ) -> Result<()> {
         let id = self.run.id;
@@ -90,8 +83,9 @@ impl Closed {
                 bytes: self.run.bytes,
                 at,
                 rows: Vec::new(),
+                from,
             };
-            changes.put(keys::queued(number, self.line(), self.commit), &queued)?;
+            changes.put(keys::queued(number, self.run.line(), self.commit), &queued)?;
         }
         let seen = Seen { run: id, at };
         if let Some(digest) = self.delivery.as_deref().and_then(unhex::<32>) {
@@ -113,14 +107,11 @@ pub(super) fn put_extent(run: RunId, segment: SegmentId, extent: &Extent, change
 
 /// Bytes as lower-case hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes
         .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// The inverse of [`hex`].

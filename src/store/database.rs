@@ -11,6 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::catalog::parking::Guarded;
 use super::error::{Error, Result};
 
 /// A sled database with our own descriptor for its file.
@@ -18,6 +19,8 @@ pub(super) struct Database {
     pub(super) db: sled::Db,
     file: File,
     path: PathBuf,
+    /// The first failed sync. The kernel may have dropped what it could not write and would call the next sync good.
+    failed: Guarded<Option<Error>>,
 }
 
 /// Sizes that differ between segments and the catalog.
@@ -58,6 +61,11 @@ impl Database {
         Ok(database)
     }
 
+    /// Whether an existing one can be opened: opens and closes it.
+    pub(super) fn try_open(path: &Path, shape: Shape) -> Result<()> {
+        Self::open(path, shape)?.sync()
+    }
+
     fn with_file(db: sled::Db, path: &Path) -> Result<Self> {
         let name = path.join("db");
         let file = File::options()
@@ -69,6 +77,7 @@ impl Database {
             db,
             file,
             path: path.to_owned(),
+            failed: Guarded::new(None),
         })
     }
 
@@ -85,9 +94,16 @@ impl Database {
     }
 
     fn sync_data(&self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(|error| Error::io("failed to sync", &self.path.join("db"), &error))
+        self.failed.with(|failed| {
+            if let Some(error) = failed {
+                return Err(error.clone());
+            }
+            self.file.sync_data().map_err(|error| {
+                let error = Error::io("failed to sync", &self.path.join("db"), &error);
+                *failed = Some(error.clone());
+                error
+            })
+        })
     }
 
     /// Bytes of the database's files on the disk.

@@ -121,6 +121,14 @@ impl Error {
         }
     }
 
+    /// The file or folder that failed, where there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. } | Self::Database { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether the cause is a full disk, which dropping and opening the database again can heal.
     pub const fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { full: true, .. } | Self::Database { full: true, .. })

@@ -1,5 +1,6 @@
 //! The catalog's keys: a prefix byte, then big-endian numbers, so that they sort as what they name.
 
+use super::error::{Error, Result};
 use super::segment::SegmentId;
 use crate::event::RunId;
 
@@ -28,6 +29,9 @@ impl Line {
 }
 
 pub(super) const RUNS: &[u8] = b"r";
+pub(super) const AFTER_RUNS: &[u8] = b"s";
+pub(super) const EXTENTS: &[u8] = b"x";
+pub(super) const REFERENCES: &[u8] = b"t";
 pub(super) const SEGMENTS: &[u8] = b"s";
 pub(super) const DESTINATIONS: &[u8] = b"d";
 pub(super) const ALIASES: &[u8] = b"k";
@@ -35,7 +39,6 @@ pub(super) const OPEN_RUNS: &[u8] = b"o";
 pub(super) const DELIVERIES: &[u8] = b"v";
 pub(super) const REPEATS: &[u8] = b"p";
 pub(super) const FORMAT: &[u8] = b"mformat";
-pub(super) const FLOOR: &[u8] = b"mfloor";
 pub(super) const HIGH_WATER: &[u8] = b"mhigh";
 pub(super) const TOTALS: &[u8] = b"mtotals";
 
@@ -59,8 +62,21 @@ pub(super) fn segment(id: SegmentId) -> Vec<u8> {
     join(&[SEGMENTS, &id.0.to_be_bytes()])
 }
 
+/// The segment of a key that [`segment`] made.
+pub(super) fn segment_of(key: &[u8]) -> Result<SegmentId> {
+    key.get(1..5)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(|bytes| SegmentId(u32::from_be_bytes(bytes)))
+        .ok_or_else(|| Error::damaged("catalog, segments", "a key is cut"))
+}
+
 pub(super) fn extents_of(run: RunId) -> Vec<u8> {
     join(&[b"x", &run.to_bytes()])
+}
+
+/// A run's chunks in one segment, mended events too.
+pub(super) fn extents_in(run: RunId, segment: SegmentId) -> Vec<u8> {
+    join(&[b"x", &run.to_bytes(), &segment.0.to_be_bytes()])
 }
 
 pub(super) fn extent(run: RunId, segment: SegmentId, part: u16) -> Vec<u8> {

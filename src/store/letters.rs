@@ -235,7 +235,9 @@ impl Inner {
         let letter = self.letter(run.id, row)?;
         let mut finder = Finder::new(self, run)?;
         let Some(found) = finder.record(row)? else {
-            return Ok(None);
+            // Its event was lost; the letter says so, and can be dropped or mended.
+            let lost = letter.filter(|letter| effective(run, Some(letter), false) == Some(LetterState::Dead));
+            return Ok(lost.map(|letter| letter_of(run, row, &letter.reason, letter.at, letter.times)));
         };
         let died = matches!(found, Found::Dead { .. });
         if effective(run, letter.as_ref(), died) != Some(LetterState::Dead) {
@@ -351,6 +353,7 @@ impl Inner {
                 bytes,
                 at: now,
                 rows: moved,
+                from: 0,
             };
             changes.put(keys::queued(number, keys::Line::Live, self.next_commit()), &queued)?;
             changes.put(keys::run(run), &record)?;

@@ -26,29 +26,42 @@
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
 //! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `retention` those of a removal.
 
+mod adopt;
+mod ballast;
 mod catalog;
 mod chunk;
 mod commit;
 mod database;
 mod destinations;
 mod error;
+mod expire;
 mod keys;
 mod letters;
+mod live;
+mod mark;
 mod open;
 mod queue;
 mod readers;
 mod records;
 mod recover;
+mod rekey;
+mod relocate;
+mod repair;
 mod replay;
+mod retention;
+mod rotate;
 mod run;
 mod run_writer;
 mod runs;
+mod search;
 mod segment;
 mod space;
 mod spool;
 mod state;
+mod sweep;
 mod users;
 mod varint;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -68,7 +81,10 @@ pub use replay::{Filter, ReplayPlan};
 pub use run::{Closing, NewRun, Origin, ReplayOptions, RunKind, RunRecord, RunState};
 pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
+pub use search::{LetterNote, UserSearch};
 pub use space::Space;
+pub use sweep::Swept;
+pub use verify::{Damage, Verification};
 
 use state::Inner;
 use writer::Command;
@@ -243,6 +259,23 @@ impl Store {
     /// Bytes here and bytes free.
     pub fn space(&self) -> Result<Space> {
         self.inner.space()
+    }
+
+    /// Removes history that may go, moves what pins old segments, expires what is due. To be called each minute; runs that
+    /// find no room do it too.
+    pub fn sweep(&self, now: Timestamp) -> Result<Swept> {
+        self.inner.sweep(now)
+    }
+
+    /// Reads everything and compares it with checksums and counts; each damage is told at once, too.
+    pub fn verify(&self, mut visit: impl FnMut(&Damage)) -> Result<Verification> {
+        self.inner.survey(&mut visit).map(|survey| survey.result)
+    }
+
+    /// The same, and then sets aside what is damaged and keeps the rest. The result lists what was found, then what was
+    /// done.
+    pub fn repair(&self, now: Timestamp, mut visit: impl FnMut(&Damage)) -> Result<Verification> {
+        self.inner.repair(now, &mut visit)
     }
 
     /// Counters since ever: runs stored, runs failed, events stored.

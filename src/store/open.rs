@@ -1,34 +1,42 @@
 //! A start, step by step:
 //!
 //! 1. the folder exists (0700) and is ours; the lock is taken;
-//! 2. the catalog's newest generation is opened, or made; its format is checked;
-//! 3. folders that the registry does not know: at most the removed floor, or without a value: deleted; else adopted and
-//!    told, never deleted;
-//! 4. a segment that is registered as active was left by a stop that was none: it is copied first (opening a damaged one
-//!    erases what follows the damage), opened, compared with the high-water mark (fewer values: the copy is set aside and
-//!    told), its runs that the catalog does not know are adopted, and it is sealed;
+//! 2. the catalog's newest generation is opened and read, or made; its format is checked. One that cannot be read is set
+//!    aside and made again from the segments;
+//! 3. folders with a tombstone in the registry are deleted; those that it does not know are adopted and told, never deleted
+//!    unless no value was ever written to them;
+//! 4. a segment that is registered as active was left by a stop that was none: it is copied first (`adopt`), opened,
+//!    compared with the high-water mark (fewer values: the copy stays set aside, and that is told), its runs that the catalog
+//!    does not know are adopted, and it is sealed;
 //! 5. a catalog that is new beside segments that are not was lost: all runs are adopted from the segments, and told;
 //! 6. a new active segment is created, synced, registered durably; only then rows are written to it;
-//! 7. what waits is counted, the writer thread begins.
+//! 7. what waits is counted; runs of which chunks are missing are counted anew; the writer thread begins.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::catalog::{Catalog, Changes, decode, remove_folder};
+use super::adopt::{self, Ground, adopt_segment};
+use super::ballast::Ballast;
+use super::catalog::{self, Catalog, Changes, decode, remove_folder};
 use super::database::{self, sync_folder};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
 use super::readers::Readers;
-use super::records::{self, DestinationRecord, HighWater, Registered, SealedAs, Totals};
-use super::recover::{self, Adoption};
-use super::segment::{self, Active, Reader, Seal, SegmentId};
+use super::records::{self, DestinationRecord, HighWater, Registered, Totals};
+use super::recover::{Adoption, AdoptionMemory};
+use super::segment::{Active, SegmentId};
 use super::state::{Inner, Parts};
 use super::writer::{self, Writer};
 use crate::config::StoreSettings;
 use crate::event::{DestinationId, Timestamp};
+
+/// A catalog of at most this size is read whole at a start, so that damage is found before anything relies on it.
+const READ_WHOLE: u64 = 64 << 20;
+/// A file that asks for a catalog made from the segments: `verify --repair` leaves it.
+pub(super) const REBUILD: &str = "rebuild-catalog";
 
 /// Something that a start found out of order: to be logged, and shown to the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,20 +48,29 @@ pub struct Finding {
 }
 
 struct Opening<'a> {
-    folder: &'a Path,
-    segments_folder: PathBuf,
+    ground: Ground<'a>,
     catalog: Catalog,
     destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
     totals: Totals,
-    registry: BTreeMap<SegmentId, Option<SealedAs>>,
+    registry: BTreeMap<SegmentId, Registered>,
     findings: Vec<Finding>,
-    next_commit: u64,
-    now: Timestamp,
+    memory: AdoptionMemory,
 }
 
 pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Vec<Finding>)> {
+    match open_once(settings, now) {
+        Err(error) if error.is_disk_full() => {
+            // The ballast is for this.
+            Ballast::new(&settings.path).release()?;
+            open_once(settings, now)
+        }
+        result => result,
+    }
+}
+
+fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Vec<Finding>)> {
     let folder = &settings.path;
-    let lock = prepare_folder(folder)?;
+    let (lock, opened_before) = prepare_folder(folder)?;
     for name in ["segments", "spool", "set-aside"] {
         let path = folder.join(name);
         if !path.is_dir() {
@@ -61,31 +78,35 @@ pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inne
         }
     }
     sync_folder(folder)?;
-    let (catalog, created) = Catalog::open(folder)?;
-    check_format(&catalog, created)?;
-    let mut opening = Opening {
+    let segments = folder.join("segments");
+    let ground = Ground {
         folder,
-        segments_folder: folder.join("segments"),
-        catalog,
-        destinations: BTreeMap::new(),
-        totals: Totals::default(),
-        registry: BTreeMap::new(),
-        findings: Vec::new(),
-        next_commit: 1,
+        segments: &segments,
         now,
     };
-    opening.load()?;
-    let active = opening.settle_segments(created)?;
+    let mut findings = Vec::new();
+    let (opened, created) = open_catalog(ground, &mut findings)?;
+    let mut opening = Opening {
+        ground,
+        catalog: opened.catalog,
+        destinations: opened.destinations,
+        totals: opened.totals,
+        registry: opened.registry,
+        findings,
+        memory: AdoptionMemory::new(),
+    };
+    let active = opening.settle_segments(created, opened_before)?;
     let next_commit = opening.next_commit()?;
+    let incomplete = std::mem::take(&mut opening.memory.incomplete);
     let Opening {
         catalog,
         destinations,
         totals,
         registry,
-        findings,
+        mut findings,
         ..
     } = opening;
-    let readers = Readers::new(folder.join("segments"));
+    let readers = Readers::new(segments.clone());
     readers.exchange_active(active.reader(), || Ok(()))?;
     let (sender, commands) = sync_channel(writer::WAITING);
     let inner = Arc::new(Inner::new(Parts {
@@ -93,26 +114,120 @@ pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inne
         catalog,
         readers,
         writer: sender,
-        segments: registry,
+        segments: registry.into_iter().map(|(id, entry)| (id, entry.sealed)).collect(),
         destinations,
         totals,
         next_commit,
         lock,
     }));
+    for run in incomplete {
+        let lost = inner.count_anew(run, "chunks of it are missing")?;
+        findings.push(Finding {
+            what: format!("run {run} is not complete: {lost}"),
+            serious: true,
+        });
+    }
     let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
     for state in states {
         inner.recount(&state)?;
     }
+    inner.note_catalog_bytes();
+    inner.ballast.take(inner.free_bytes()?, settings.min_free);
     let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
         .name("pintle-store".to_owned())
-        .spawn(move || writer.run(&commands))
+        .spawn(move || writer.run_watched(&commands))
         .map_err(|error| Error::io("failed to start the writer's thread for", folder, &error))?;
     Ok((inner, findings))
 }
 
+/// A catalog that was opened and read.
+struct Loaded {
+    catalog: Catalog,
+    destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
+    totals: Totals,
+    registry: BTreeMap<SegmentId, Registered>,
+}
+
+/// Step 2. The flag says that it is new.
+fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Loaded, bool)> {
+    let folder = ground.folder;
+    let generations = catalog::generations(folder)?;
+    let Some(&newest) = generations.last() else {
+        return Ok((Loaded::of(Catalog::create(folder, 1)?, true)?, true));
+    };
+    let path = catalog::generation_path(folder, newest);
+    let rebuild = folder.join(REBUILD);
+    let why = if rebuild.exists() {
+        Error::damaged(path.display().to_string(), "it is to be made again from the segments")
+    } else {
+        let healed = adopt::heal(&path, catalog::SHAPE, ground);
+        let loaded = healed.and_then(|healed| {
+            let (catalog, _) = Catalog::open(folder)?;
+            Ok((healed, Loaded::of(catalog, false)?))
+        });
+        match loaded {
+            Ok((healed, loaded)) => {
+                findings.extend(healed.into_iter().map(|what| Finding {
+                    what: format!("the catalog: {what}"),
+                    serious: false,
+                }));
+                return Ok((loaded, false));
+            }
+            Err(error @ (Error::Damaged { .. } | Error::Database { full: false, .. })) => error,
+            // A newer format, a full disk, no rights: nothing that a new catalog would mend.
+            Err(error) => return Err(error),
+        }
+    };
+    for generation in generations {
+        let path = catalog::generation_path(folder, generation);
+        let aside = ground.aside(&format!("catalog.{generation}"));
+        adopt::set_aside(&path, &aside, &why.to_string())?;
+        findings.push(Finding {
+            what: format!(
+                "the catalog cannot be used ({why}); it was set aside as {}",
+                aside.display()
+            ),
+            serious: true,
+        });
+    }
+    let loaded = Loaded::of(Catalog::create(folder, newest + 1)?, true)?;
+    if rebuild.exists() {
+        std::fs::remove_file(&rebuild).map_err(|error| Error::io("failed to remove", &rebuild, &error))?;
+    }
+    Ok((loaded, true))
+}
+
+impl Loaded {
+    fn of(catalog: Catalog, created: bool) -> Result<Self> {
+        check_format(&catalog, created)?;
+        if !created && catalog.bytes() <= READ_WHOLE {
+            catalog.each(b"", |_, _| Ok(true))?;
+        }
+        let totals = catalog.get(keys::TOTALS)?.unwrap_or_default();
+        let mut destinations = BTreeMap::new();
+        catalog.each(keys::DESTINATIONS, |key, value| {
+            let record: DestinationRecord = decode(key, value)?;
+            destinations.insert(record.id.clone(), Arc::new(DestinationState::new(record)));
+            Ok(true)
+        })?;
+        let mut registry = BTreeMap::new();
+        catalog.each(keys::SEGMENTS, |key, value| {
+            registry.insert(keys::segment_of(key)?, decode::<Registered>(key, value)?);
+            Ok(true)
+        })?;
+        Ok(Self {
+            catalog,
+            destinations,
+            totals,
+            registry,
+        })
+    }
+}
+
 /// The folder, 0700 and ours, and the lock in it.
-fn prepare_folder(folder: &Path) -> Result<std::fs::File> {
+/// The flag says that a store was opened here before.
+fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
     use std::io::{Read, Seek, Write};
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
     if !folder.exists() {
@@ -142,6 +257,7 @@ fn prepare_folder(folder: &Path) -> Result<std::fs::File> {
             .map_err(|error| Error::io("failed to close to others", folder, &error))?;
     }
     let path = folder.join("lock");
+    let opened_before = path.exists();
     let mut lock = std::fs::File::options()
         .read(true)
         .write(true)
@@ -173,7 +289,7 @@ fn prepare_folder(folder: &Path) -> Result<std::fs::File> {
     lock.rewind().map_err(io)?;
     lock.write_all(format!("{}\n", std::process::id()).as_bytes())
         .map_err(io)?;
-    Ok(lock)
+    Ok((lock, opened_before))
 }
 
 fn check_format(catalog: &Catalog, created: bool) -> Result<()> {
@@ -194,100 +310,81 @@ fn check_format(catalog: &Catalog, created: bool) -> Result<()> {
 }
 
 impl Opening<'_> {
-    fn load(&mut self) -> Result<()> {
-        self.totals = self.catalog.get(keys::TOTALS)?.unwrap_or_default();
-        let destinations = &mut self.destinations;
-        self.catalog.each(keys::DESTINATIONS, |key, value| {
-            let record: DestinationRecord = decode(key, value)?;
-            destinations.insert(record.id.clone(), Arc::new(DestinationState::new(record)));
-            Ok(true)
-        })?;
-        let registry = &mut self.registry;
-        self.catalog.each(keys::SEGMENTS, |key, value| {
-            let number = key
-                .get(1..5)
-                .and_then(|bytes| bytes.try_into().ok())
-                .map(u32::from_be_bytes);
-            let id = SegmentId(number.ok_or_else(|| Error::damaged("catalog, segments", "a key is cut"))?);
-            registry.insert(id, decode::<Registered>(key, value)?.sealed);
-            Ok(true)
-        })
-    }
-
     /// Steps 3 to 6. Returns the new active segment.
-    fn settle_segments(&mut self, catalog_is_new: bool) -> Result<Active> {
+    fn settle_segments(&mut self, catalog_is_new: bool, opened_before: bool) -> Result<Active> {
         let folders = self.folders()?;
-        let floor = self.catalog.get::<u32>(keys::FLOOR)?.unwrap_or(0);
-        let mut adopted = 0;
-        let mut incomplete = Vec::new();
-        let mut open = HashMap::new();
         let lost_catalog = catalog_is_new && !folders.is_empty();
-        for &id in &folders {
-            if let Some(Some(_)) = self.registry.get(&id) {
-                continue;
-            }
-            let registered = self.registry.contains_key(&id);
-            if !registered && id.0 <= floor {
-                remove_folder(&id.folder(&self.segments_folder))?;
-                continue;
-            }
-            let mut adoption = Adoption {
-                catalog: &self.catalog,
-                destinations: &mut self.destinations,
-                totals: &mut self.totals,
-                open: std::mem::take(&mut open),
-                next_commit: self.next_commit,
-                adopted: 0,
-                incomplete: Vec::new(),
-            };
-            let kept = adopt_segment(
-                self.folder,
-                &self.segments_folder,
-                id,
-                registered,
-                &mut adoption,
-                &mut self.findings,
-                self.now,
-            )?;
-            self.next_commit = adoption.next_commit;
-            adopted += adoption.adopted;
-            incomplete.append(&mut adoption.incomplete);
-            open = adoption.open;
-            self.registry.remove(&id);
-            if let Some(sealed) = kept {
-                self.registry.insert(id, Some(sealed));
-            }
-            let mut changes = Changes::new();
-            match kept {
-                Some(sealed) => changes.put(keys::segment(id), &Registered { sealed: Some(sealed) })?,
-                None => changes.remove(keys::segment(id)),
-            }
-            self.catalog.apply(changes)?;
-        }
-        self.note_missing(&folders);
-        if lost_catalog {
+        if catalog_is_new && folders.is_empty() && opened_before {
             self.findings.push(Finding {
                 what: format!(
-                    "the catalog was lost and has been made again from {} segments: {adopted} runs. Events of segments \
-                     without a `delivered` mark are sent again with the same message ids; dropped dead letters come \
-                     back; pauses, replays that were under way and failed runs are forgotten",
-                    folders.len()
+                    "there was a store in {} before, and neither its catalog nor a segment of it is left: an empty one \
+                     begins; if that was not intended, stop pintle and restore the folder from a backup",
+                    self.ground.folder.display()
                 ),
                 serious: true,
             });
         }
-        for run in incomplete {
+        for &id in &folders {
+            match self.registry.get(&id) {
+                Some(Registered { sealed: Some(_), .. }) => {}
+                Some(Registered { removed: true, .. }) => remove_folder(&id.folder(self.ground.segments))?,
+                entry => {
+                    let registered = entry.is_some();
+                    self.adopt(id, registered, lost_catalog)?;
+                }
+            }
+        }
+        if lost_catalog {
+            self.adoption(true).take_moved()?;
+        }
+        self.note_missing(&folders)?;
+        if lost_catalog {
             self.findings.push(Finding {
-                what: format!("run {run} is not complete: some of its chunks are missing; it was not taken in"),
+                what: format!(
+                    "the catalog was lost and has been made again from {} segments: {} runs. Events of segments \
+                     without a `delivered` mark are sent again with the same message ids; dropped dead letters come \
+                     back; pauses, replays that were under way and failed runs are forgotten",
+                    folders.len(),
+                    self.memory.adopted
+                ),
                 serious: true,
             });
         }
         self.forget_open_runs()?;
-        self.begin_active(&folders, floor)
+        self.begin_active(&folders)
+    }
+
+    fn adoption(&mut self, lost_catalog: bool) -> Adoption<'_> {
+        Adoption {
+            catalog: &self.catalog,
+            destinations: &mut self.destinations,
+            totals: &mut self.totals,
+            lost_catalog,
+            memory: &mut self.memory,
+        }
+    }
+
+    fn adopt(&mut self, id: SegmentId, registered: bool, lost_catalog: bool) -> Result<()> {
+        let ground = self.ground;
+        let mut findings = std::mem::take(&mut self.findings);
+        let kept = adopt_segment(ground, id, registered, &mut self.adoption(lost_catalog), &mut findings);
+        self.findings = findings;
+        let mut changes = Changes::new();
+        match kept? {
+            Some(sealed) => {
+                self.registry.insert(id, Registered::sealed(sealed));
+                changes.put(keys::segment(id), &Registered::sealed(sealed))?;
+            }
+            None => {
+                self.registry.remove(&id);
+                changes.remove(keys::segment(id));
+            }
+        }
+        self.catalog.apply(changes)
     }
 
     fn folders(&self) -> Result<BTreeSet<SegmentId>> {
-        let path = &self.segments_folder;
+        let path = self.ground.segments;
         let mut folders = BTreeSet::new();
         for entry in std::fs::read_dir(path).map_err(|error| Error::io("failed to list", path, &error))? {
             let entry = entry.map_err(|error| Error::io("failed to list", path, &error))?;
@@ -298,15 +395,63 @@ impl Opening<'_> {
         Ok(folders)
     }
 
-    fn note_missing(&mut self, folders: &BTreeSet<SegmentId>) {
-        for (id, sealed) in &self.registry {
-            if sealed.is_some() && !folders.contains(id) {
-                self.findings.push(Finding {
-                    what: format!("the folder of segment {id} is missing: its events cannot be delivered; restore it from a backup, or see `pintle verify`"),
-                    serious: true,
-                });
-            }
+    /// Registered segments whose folders are not there. A tombstone has done its work then.
+    fn note_missing(&mut self, folders: &BTreeSet<SegmentId>) -> Result<()> {
+        let missing: Vec<(SegmentId, Registered)> = self
+            .registry
+            .iter()
+            .filter(|(id, _)| !folders.contains(id))
+            .map(|(id, entry)| (*id, *entry))
+            .collect();
+        let gone: Vec<SegmentId> = self
+            .registry
+            .iter()
+            .filter(|(_, entry)| entry.removed)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut changes = Changes::new();
+        for id in gone {
+            self.registry.remove(&id);
+            changes.remove(keys::segment(id));
         }
+        self.catalog.apply(changes)?;
+        let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+        for (id, entry) in missing {
+            if entry.removed {
+                continue;
+            }
+            let mut runs = Vec::new();
+            self.catalog.each(keys::EXTENTS, |key, _| {
+                if keys::extent_segment(key) == Some(id) && runs.last() != keys::run_of(key).as_ref() {
+                    runs.extend(keys::run_of(key));
+                }
+                Ok(true)
+            })?;
+            let lost = high
+                .as_ref()
+                .filter(|high| high.segment == id)
+                .map_or(0, |high| high.values);
+            if entry.sealed.is_none() && lost == 0 && runs.is_empty() {
+                // Nothing was ever in it.
+                self.registry.remove(&id);
+                let mut changes = Changes::new();
+                changes.remove(keys::segment(id));
+                self.catalog.apply(changes)?;
+                continue;
+            }
+            let names: Vec<String> = runs.iter().take(10).map(ToString::to_string).collect();
+            self.findings.push(Finding {
+                what: format!(
+                    "the folder of segment {id} is missing, with chunks of {} runs{}{}: what of them was not sent cannot be \
+                     delivered; stop pintle and restore the folder from a backup, or give it up with `pintle verify --repair`",
+                    runs.len(),
+                    if names.is_empty() { "" } else { " such as " },
+                    names.join(", ")
+                ),
+                serious: true,
+            });
+        }
+        Ok(())
     }
 
     /// Runs that were open at a seal and never came to their end: their lists of chunks are of no use.
@@ -329,23 +474,23 @@ impl Opening<'_> {
         self.catalog.apply(changes)
     }
 
-    fn begin_active(&mut self, folders: &BTreeSet<SegmentId>, floor: u32) -> Result<Active> {
+    fn begin_active(&mut self, folders: &BTreeSet<SegmentId>) -> Result<Active> {
         let highest = folders.iter().next_back().map_or(0, |id| id.0);
         let registered = self.registry.keys().next_back().map_or(0, |id| id.0);
-        let id = SegmentId(highest.max(registered).max(floor) + 1);
-        let active = Active::create(&self.segments_folder, id)?;
+        let id = SegmentId(highest.max(registered) + 1);
+        let active = Active::create(self.ground.segments, id)?;
         let mut changes = Changes::new();
-        changes.put(keys::segment(id), &Registered { sealed: None })?;
+        changes.put(keys::segment(id), &Registered::ACTIVE)?;
         changes.put(keys::HIGH_WATER.to_vec(), &HighWater { segment: id, values: 0 })?;
         self.catalog.apply(changes)?;
         self.catalog.commit()?;
-        self.registry.insert(id, None);
+        self.registry.insert(id, Registered::ACTIVE);
         Ok(active)
     }
 
     /// One more than any commit that is known to wait or to be done.
     fn next_commit(&self) -> Result<u64> {
-        let mut next = self.next_commit;
+        let mut next = self.memory.next_commit;
         for state in self.destinations.values() {
             for line in keys::Line::ALL {
                 let prefix = keys::line(state.number, line);
@@ -359,103 +504,4 @@ impl Opening<'_> {
         }
         Ok(next)
     }
-}
-
-/// Reads a segment that is not sealed in the registry, adopts its runs, and seals it. None where it held nothing.
-fn adopt_segment(
-    folder: &Path,
-    segments: &Path,
-    id: SegmentId,
-    registered: bool,
-    adoption: &mut Adoption<'_>,
-    findings: &mut Vec<Finding>,
-    now: Timestamp,
-) -> Result<Option<SealedAs>> {
-    let path = id.folder(segments);
-    let copy = folder.join("set-aside").join(format!("segment-{id}-{}", now.0));
-    copy_folder(&path, &copy)?;
-    let seal = Seal::read(&path).unwrap_or(None);
-    let opened = Reader::open(segments, id, None).and_then(|reader| recover::read_segment(&reader));
-    let contents = match opened {
-        Ok(contents) => contents,
-        Err(error) if !registered && seal.is_none() => {
-            // Created, but never registered: nothing was ever written to it.
-            tracing::info!(segment = %id, %error, "unregistered_segment_removed");
-            remove_folder(&path)?;
-            remove_folder(&copy)?;
-            return Ok(None);
-        }
-        Err(error) => {
-            findings.push(Finding {
-                what: format!(
-                    "segment {id} cannot be read ({error}); it was set aside as {}",
-                    copy.display()
-                ),
-                serious: true,
-            });
-            note_aside(&copy, &error.to_string())?;
-            remove_folder(&path)?;
-            return Ok(None);
-        }
-    };
-    let high = adoption
-        .catalog
-        .get::<HighWater>(keys::HIGH_WATER)?
-        .filter(|high| high.segment == id);
-    let expected = high
-        .map_or(0, |high| high.values)
-        .max(seal.as_ref().map_or(0, |seal| seal.values));
-    if contents.seal.values < expected || !contents.damaged.is_empty() {
-        let mut what = format!(
-            "segment {id} holds {} of at least {expected} chunks that were durable; a copy as it was found is {}",
-            contents.seal.values,
-            copy.display()
-        );
-        for damage in &contents.damaged {
-            what.push_str("; ");
-            what.push_str(damage);
-        }
-        note_aside(&copy, &what)?;
-        findings.push(Finding { what, serious: true });
-    } else {
-        remove_folder(&copy)?;
-    }
-    if contents.seal.values == 0 {
-        remove_folder(&path)?;
-        return Ok(None);
-    }
-    let seal = contents.seal.clone();
-    let delivered = path.join("delivered").exists();
-    adoption.take(contents, delivered)?;
-    seal.write(&path)?;
-    // The catalog must know of the runs before the registry says that the segment needs no reading.
-    adoption.catalog.commit()?;
-    segment::settle(&path)?;
-    Ok(Some(SealedAs {
-        values: seal.values,
-        crc: seal.crc,
-        stored: seal.stored,
-    }))
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    database::make_folder(to)?;
-    for entry in std::fs::read_dir(from).map_err(|error| Error::io("failed to list", from, &error))? {
-        let entry = entry.map_err(|error| Error::io("failed to list", from, &error))?;
-        let target = to.join(entry.file_name());
-        let kind = entry
-            .file_type()
-            .map_err(|error| Error::io("failed to read", from, &error))?;
-        if kind.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target).map_err(|error| Error::io("failed to copy", &target, &error))?;
-        }
-    }
-    Ok(())
-}
-
-/// A note beside what was set aside.
-fn note_aside(path: &Path, what: &str) -> Result<()> {
-    database::write_file(&path.join("why.txt"), format!("{what}\n").as_bytes())
 }

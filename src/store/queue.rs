@@ -14,9 +14,10 @@ use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::records::{Attempt, Cursor, Letter, LetterState, Place, Queued, Step};
+use super::records::{Attempt, Cursor, Letter, LetterState, Queued, Step};
 use super::replay::salted;
 use super::run::{RunRecord, RunState};
+use super::runs::Numbered;
 use super::state::{Inner, bounded};
 use crate::event::{self, DestinationId, RunId, Timestamp};
 
@@ -64,7 +65,8 @@ struct Read {
 }
 
 struct Part {
-    places: Vec<Place>,
+    run: RunId,
+    places: Vec<Numbered>,
     timestamp: String,
     chunk: Option<(Chunk, usize, u64)>,
 }
@@ -252,10 +254,17 @@ impl Queue {
             replay,
             salt,
             parts,
-            queued,
             part: None,
-            step: if current { self.cursor.step } else { Step::default() },
+            step: if current {
+                self.cursor.step
+            } else {
+                Step {
+                    chunk: queued.from,
+                    ..Step::default()
+                }
+            },
             number: if current { self.cursor.done } else { 0 },
+            queued,
         });
         Ok(true)
     }
@@ -302,7 +311,14 @@ impl Queue {
                 return Ok(false);
             };
             if part.chunk.is_none() {
-                part.chunk = load_chunk(&self.store, *step, &part.places)?;
+                part.chunk = match load_chunk(&self.store, step, &part.places) {
+                    Ok(loaded) => loaded,
+                    // Its segment may have gone after what was needed of it was moved.
+                    Err(_) => {
+                        part.places = self.store.chunks_of(part.run)?;
+                        load_chunk(&self.store, step, &part.places)?
+                    }
+                };
             }
             let Some((chunk, at, previous_row)) = &mut part.chunk else {
                 *step = Step {
@@ -523,16 +539,26 @@ fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {
     let record = store.run(run)?;
     let timestamp = record.map_or(read.queued.at, |record| record.timestamp);
     Ok(Some(Part {
-        places: store.places(run)?,
+        run,
+        places: store.chunks_of(run)?,
         timestamp: timestamp.to_rfc3339(),
         chunk: None,
     }))
 }
 
-fn load_chunk(store: &Inner, step: Step, places: &[Place]) -> Result<Option<(Chunk, usize, u64)>> {
-    let Some(&place) = places.get(step.chunk as usize) else {
+/// The chunk at a step, or the next one there is: chunks that are not listed any more were lost, and are accounted for.
+fn load_chunk(store: &Inner, step: &mut Step, places: &[Numbered]) -> Result<Option<(Chunk, usize, u64)>> {
+    let index = places.partition_point(|one| one.sequence < step.chunk);
+    let Some(&Numbered { sequence, place }) = places.get(index) else {
         return Ok(None);
     };
+    if sequence > step.chunk {
+        *step = Step {
+            chunk: sequence,
+            record: 0,
+            ..*step
+        };
+    }
     let chunk = store.readers.chunk(place, store.values_of(place.segment)?)?;
     let (at, row) = {
         let mut records = chunk.records();
@@ -559,6 +585,11 @@ fn read_rows(
     for &row in rows.iter().skip(read.step.record as usize) {
         let step = read.step;
         read.step.record += 1;
+        let letter = store.letter(read.queued.run, row)?;
+        if letter.is_none_or(|letter| letter.state != LetterState::Requeued) {
+            // It was given up meanwhile, and accounted for.
+            continue;
+        }
         let start = buffer.len();
         let found = store.event_of(read.queued.run, row)?;
         buffer.extend_from_slice(&found);

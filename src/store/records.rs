@@ -32,6 +32,27 @@ pub(super) struct HighWater {
 pub(super) struct Registered {
     /// None while it is the active one.
     pub(super) sealed: Option<SealedAs>,
+    /// Nothing of it is needed any more: its folder is being deleted, or was when the process ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) removed: bool,
+}
+
+impl Registered {
+    pub(super) const ACTIVE: Self = Self {
+        sealed: None,
+        removed: false,
+    };
+    pub(super) const REMOVED: Self = Self {
+        sealed: None,
+        removed: true,
+    };
+
+    pub(super) const fn sealed(sealed: SealedAs) -> Self {
+        Self {
+            sealed: Some(sealed),
+            removed: false,
+        }
+    }
 }
 
 /// What the registry says of a sealed segment.
@@ -71,6 +92,14 @@ pub(super) struct Queued {
     /// Only these rows, in place of the whole run: requeued dead letters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rows: Vec<u64>,
+    /// Chunks of the run before this one are done: it was taken in again after its catalog was lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) from: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `c`: how far a line is. All before `item` is done, and within it all before `part`, `chunk`, `record`.
@@ -89,13 +118,23 @@ pub(super) struct Cursor {
     pub(super) buried: u64,
 }
 
-/// A place in an item: which of a replay's runs, which of the run's chunks, which record of it.
+/// A place in an item: which of a replay's runs, which of the run's chunks (by its number in the run, which stays the
+/// same when chunks before it are removed or moved), which record of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Step {
     pub(super) part: u32,
     pub(super) chunk: u32,
     pub(super) record: u32,
+}
+
+impl Step {
+    /// Past everything.
+    pub(super) const END: Self = Self {
+        part: u32::MAX,
+        chunk: u32::MAX,
+        record: u32::MAX,
+    };
 }
 
 /// `v`, `p`: a run and when it was stored.
@@ -160,21 +199,39 @@ pub struct Attempt {
     pub took: u64,
 }
 
-/// The chunks of a run in one segment, as ranges of value numbers of first parts, and which of them hold dead rows.
+/// The chunks of a run in one segment: the value numbers of their first parts, which of them hold dead rows, and the
+/// number of each in its run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Value numbers, ascending.
     pub(super) chunks: Vec<u32>,
     /// Of those, the ones with rows that became no event, ascending.
     pub(super) dead: Vec<u32>,
+    /// For each chunk its number in the run.
+    pub(super) sequences: Vec<u32>,
 }
 
 impl Extent {
+    /// Adds a chunk; values are added in rising order.
+    pub(super) fn push(&mut self, sequence: u32, value: u32, dead: bool) {
+        self.chunks.push(value);
+        self.sequences.push(sequence);
+        if dead {
+            self.dead.push(value);
+        }
+    }
+
+    /// Number in the run and value number of each chunk.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.sequences.iter().copied().zip(self.chunks.iter().copied())
+    }
+
     /// In pieces of at most about 900 bytes each.
     pub(super) fn encode(&self) -> Vec<Vec<u8>> {
-        const CHUNKS_PER_PIECE: usize = 200;
+        const CHUNKS_PER_PIECE: usize = 150;
         let mut pieces = Vec::new();
-        for chunks in self.chunks.chunks(CHUNKS_PER_PIECE) {
+        let sequences = self.sequences.chunks(CHUNKS_PER_PIECE);
+        for (chunks, sequences) in self.chunks.chunks(CHUNKS_PER_PIECE).zip(sequences) {
             let low = chunks.first().copied().unwrap_or(0);
             let high = chunks.last().copied().unwrap_or(0);
             let dead: Vec<u32> = self
@@ -184,11 +241,12 @@ impl Extent {
                 .filter(|value| (low..=high).contains(value))
                 .collect();
             let mut piece = Vec::new();
-            for list in [chunks, dead.as_slice()] {
+            for list in [chunks, dead.as_slice(), sequences] {
                 varint::put(&mut piece, list.len() as u64);
-                let mut previous = 0;
+                let mut previous = 0_u32;
                 for &value in list {
-                    varint::put(&mut piece, u64::from(value - previous));
+                    // Chunks that were moved need not be in order: the difference wraps.
+                    varint::put(&mut piece, u64::from(value.wrapping_sub(previous)));
                     previous = value;
                 }
             }
@@ -202,13 +260,15 @@ impl Extent {
         let mut list = |out: &mut Vec<u32>| -> Option<()> {
             let mut value = 0_u32;
             for _ in 0..varint::take(&mut piece)? {
-                value = value.checked_add(u32::try_from(varint::take(&mut piece)?).ok()?)?;
+                value = value.wrapping_add(u32::try_from(varint::take(&mut piece)?).ok()?);
                 out.push(value);
             }
             Some(())
         };
         list(&mut self.chunks)
             .and_then(|()| list(&mut self.dead))
+            .and_then(|()| list(&mut self.sequences))
+            .filter(|()| self.chunks.len() == self.sequences.len())
             .ok_or_else(|| {
                 Error::damaged(
                     format!("catalog, chunks of a run ({} bytes)", key.len()),
@@ -225,15 +285,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn extents_come_back_in_small_pieces(gaps in proptest::collection::vec((0u32..400, proptest::bool::ANY), 0..900)) {
+        fn extents_come_back_in_small_pieces(gaps in proptest::collection::vec((0u32..400, proptest::bool::ANY, 0u32..3), 0..900)) {
             let mut extent = Extent::default();
-            let mut value = 0;
-            for (gap, dead) in gaps {
+            let (mut value, mut sequence) = (0, 0);
+            for (gap, dead, skipped) in gaps {
                 value += gap + 1;
-                extent.chunks.push(value);
-                if dead {
-                    extent.dead.push(value);
-                }
+                sequence += skipped + 1;
+                extent.push(sequence, value, dead);
             }
             let pieces = extent.encode();
             let mut back = Extent::default();

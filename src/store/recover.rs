@@ -3,17 +3,22 @@
 //! catalog is lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::catalog::{Catalog, Changes};
-use super::chunk::{self, Header};
-use super::commit::Closed;
+use super::chunk::{self, Chunk};
+use super::commit::{self, Closed};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Number};
-use super::records::{DestinationRecord, Extent, Totals};
-use super::run::RunState;
+use super::mark::{Mark, Marked};
+use super::records::{DestinationRecord, Extent, LetterState, Queued, Totals};
+use super::run::{RunRecord, RunState};
 use super::segment::{Reader, Seal, SegmentId};
 use crate::event::{DestinationId, RunId};
+
+/// Values that cannot be read, one after the other, where nobody knows how many there should be.
+const GIVE_UP_AFTER: u32 = 64;
 
 /// What a segment was found to hold.
 pub(super) struct Contents {
@@ -21,13 +26,37 @@ pub(super) struct Contents {
     /// Closing records, in order.
     pub(super) closed: Vec<Closed>,
     /// Each run's chunks here.
-    pub(super) extents: HashMap<RunId, Extent>,
-    /// Values that are not what was written.
-    pub(super) damaged: Vec<String>,
+    pub(super) runs: HashMap<RunId, Found>,
+    /// Values that are not what was written: number, and what does not hold.
+    pub(super) damaged: Vec<(u32, String)>,
 }
 
-/// Reads a whole segment.
-pub(super) fn read_segment(reader: &Reader) -> Result<Contents> {
+/// Chunks of a run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) extent: Extent,
+    /// Of each chunk: number in the run, first row, events, rows that became none.
+    pub(super) chunks: Vec<FoundChunk>,
+    /// Nothing of the segment waits.
+    pub(super) marked: bool,
+}
+
+/// What a chunk holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FoundChunk {
+    pub(super) sequence: u32,
+    pub(super) first_row: u64,
+    pub(super) events: u64,
+    pub(super) dead: u64,
+}
+
+/// Reads a whole segment. `expected` values there should be; none: as many as there are.
+pub(super) fn read_segment(reader: &Reader, expected: Option<u32>) -> Result<Contents> {
+    read_upto(reader, expected, None)
+}
+
+/// Reads the values before `limit`: behind it somebody may be writing.
+pub(super) fn read_upto(reader: &Reader, expected: Option<u32>, limit: Option<u32>) -> Result<Contents> {
     let mut crc = crc32fast::Hasher::new();
     let mut contents = Contents {
         seal: Seal {
@@ -39,98 +68,266 @@ pub(super) fn read_segment(reader: &Reader) -> Result<Contents> {
             runs: Vec::new(),
         },
         closed: Vec::new(),
-        extents: HashMap::new(),
+        runs: HashMap::new(),
         damaged: Vec::new(),
     };
     let mut runs = BTreeSet::new();
-    let mut number = 0;
-    while let Some(value) = reader.value(number)? {
-        crc.update(&value);
-        contents.seal.stored += value.len() as u64;
-        match chunk::decode_value(&value) {
-            Ok(decoded) => {
-                note_value(reader, number, &decoded, &mut contents)?;
-                runs.insert(decoded.header.run);
+    let (mut number, mut unreadable) = (0, 0);
+    while limit.is_none_or(|limit| number < limit) {
+        match reader.value(number) {
+            Ok(Some(value)) => {
+                unreadable = 0;
+                crc.update(&value);
+                contents.seal.stored += value.len() as u64;
+                match chunk::decode_value(&value) {
+                    Ok(decoded) => {
+                        runs.insert(decoded.header.run);
+                        let end = number + u32::from(decoded.header.parts);
+                        if limit.is_some_and(|limit| end > limit) {
+                            break;
+                        }
+                        note_value(reader, number, &decoded, &mut contents);
+                    }
+                    Err(what) => contents.damaged.push((number, what)),
+                }
             }
-            Err(what) => contents.damaged.push(format!("{}: {what}", reader.place(number))),
+            Ok(None) if expected.is_none_or(|values| number >= values) => break,
+            Ok(None) => contents.damaged.push((number, "the value is missing".to_owned())),
+            Err(error) => {
+                contents.damaged.push((number, error.to_string()));
+                unreadable += 1;
+                if expected.map_or(unreadable >= GIVE_UP_AFTER, |values| number + 1 >= values) {
+                    break;
+                }
+            }
         }
         number += 1;
     }
-    contents.seal.values = number;
+    contents.seal.values = match expected {
+        Some(values) => values.max(number),
+        None => number.saturating_sub(unreadable),
+    };
     contents.seal.crc = crc.finalize();
     contents.seal.runs = runs.into_iter().collect();
     Ok(contents)
 }
 
-fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: &mut Contents) -> Result<()> {
-    let Header { part, run, mend, .. } = value.header;
-    if part != 0 || mend {
-        return Ok(());
+fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: &mut Contents) {
+    let header = &value.header;
+    if header.part != 0 {
+        return;
     }
-    let extent = contents.extents.entry(run).or_default();
-    extent.chunks.push(number);
-    if holds_dead_rows(reader, number, &value.header)? {
-        extent.dead.push(number);
-    }
-    if value.header.last {
-        match serde_json::from_slice::<Closed>(value.record) {
-            Ok(closed) => contents.closed.push(closed),
-            Err(error) => contents
-                .damaged
-                .push(format!("{}: closing record: {error}", reader.place(number))),
+    let counted = match reader.chunk(number) {
+        Ok(Some(chunk)) => count(&chunk),
+        Ok(None) => Err("the value is missing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    match counted {
+        Err(what) => contents.damaged.push((number, what)),
+        Ok(_) if header.mend => {}
+        Ok((events, dead)) => {
+            let found = contents.runs.entry(header.run).or_default();
+            found.extent.push(header.sequence, number, dead > 0);
+            found.chunks.push(FoundChunk {
+                sequence: header.sequence,
+                first_row: header.first_row,
+                events,
+                dead,
+            });
         }
     }
-    Ok(())
+    if header.last {
+        match serde_json::from_slice::<Closed>(value.record) {
+            Ok(closed) => contents.closed.push(closed),
+            Err(error) => contents.damaged.push((number, format!("closing record: {error}"))),
+        }
+    }
 }
 
-fn holds_dead_rows(reader: &Reader, number: u32, header: &Header) -> Result<bool> {
-    if header.records == 0 {
-        return Ok(false);
+/// Events and dead rows of a chunk.
+pub(super) fn count(chunk: &Chunk) -> std::result::Result<(u64, u64), String> {
+    let (mut events, mut dead) = (0, 0);
+    for record in chunk.records() {
+        match record? {
+            chunk::Record::Event { .. } => events += 1,
+            chunk::Record::Dead { .. } => dead += 1,
+        }
     }
-    let Some(chunk) = reader.chunk(number)? else {
-        return Ok(false);
-    };
-    Ok(chunk
-        .records()
-        .any(|record| matches!(record, Ok(chunk::Record::Dead { .. }))))
+    if events + dead == u64::from(chunk.header.records) {
+        Ok((events, dead))
+    } else {
+        Err(format!("{} records, not {}", events + dead, chunk.header.records))
+    }
 }
 
 /// Puts runs that were found in segments into the catalog.
 pub(super) struct Adoption<'a> {
     pub(super) catalog: &'a Catalog,
-    pub(super) destinations: &'a mut BTreeMap<DestinationId, std::sync::Arc<DestinationState>>,
+    pub(super) destinations: &'a mut BTreeMap<DestinationId, Arc<DestinationState>>,
     pub(super) totals: &'a mut Totals,
-    /// Chunks of runs whose end has not been seen yet, from earlier segments.
-    pub(super) open: HashMap<RunId, BTreeMap<SegmentId, Extent>>,
+    /// The catalog is new, and everything is taken in.
+    pub(super) lost_catalog: bool,
+    pub(super) memory: &'a mut AdoptionMemory,
+}
+
+/// What an adoption carries from segment to segment.
+#[derive(Default)]
+pub(super) struct AdoptionMemory {
+    /// Chunks of runs whose end has not been seen yet.
+    open: HashMap<RunId, BTreeMap<SegmentId, Found>>,
+    letters: HashMap<RunId, BTreeMap<u64, Marked>>,
     pub(super) next_commit: u64,
     pub(super) adopted: u64,
-    /// Runs whose end was found, but not all their chunks.
+    /// Something was unreadable on the way.
+    pub(super) damage: bool,
+    /// Runs of which chunks are missing: to be counted anew from what can be read.
     pub(super) incomplete: Vec<RunId>,
 }
 
+impl AdoptionMemory {
+    pub(super) fn new() -> Self {
+        Self {
+            next_commit: 1,
+            ..Self::default()
+        }
+    }
+}
+
 impl Adoption<'_> {
-    /// Takes in one segment. `delivered`: a mark says that all in it has been delivered.
-    pub(super) fn take(&mut self, contents: Contents, delivered: bool) -> Result<()> {
+    /// Takes in one segment, with its mark where nothing of it waits.
+    pub(super) fn take(&mut self, contents: Contents, mark: Option<Mark>) -> Result<()> {
         let segment = contents.seal.segment;
-        for (run, extent) in contents.extents {
-            self.open.entry(run).or_default().insert(segment, extent);
+        self.memory.damage |= !contents.damaged.is_empty();
+        for (run, mut found) in contents.runs {
+            found.marked = mark.is_some();
+            self.memory.open.entry(run).or_default().insert(segment, found);
+        }
+        for marked in mark.into_iter().flat_map(|mark| mark.letters) {
+            self.memory
+                .letters
+                .entry(marked.run)
+                .or_default()
+                .insert(marked.row, marked);
         }
         for closed in contents.closed {
-            self.next_commit = self.next_commit.max(closed.commit + 1);
+            self.memory.next_commit = self.memory.next_commit.max(closed.commit + 1);
             let run = closed.run.id;
-            let mut extents = self.open.remove(&run).unwrap_or_default();
             if self.catalog.get_bytes(&keys::run(run))?.is_some() {
                 continue;
             }
-            self.add_known_extents(run, &mut extents)?;
-            let chunks: usize = extents.values().map(|extent| extent.chunks.len()).sum();
-            if chunks != closed.chunks as usize {
-                self.incomplete.push(run);
-                continue;
-            }
-            self.adopt(closed, &extents, delivered)?;
+            let found = self.memory.open.remove(&run).unwrap_or_default();
+            self.adopt(closed, found)?;
         }
         Ok(())
+    }
+
+    fn adopt(&mut self, mut closed: Closed, found: BTreeMap<SegmentId, Found>) -> Result<()> {
+        let run = closed.run.id;
+        let number = self.number_of(&closed)?;
+        let mut extents: BTreeMap<SegmentId, Extent> = found
+            .iter()
+            .map(|(segment, found)| (*segment, found.extent.clone()))
+            .collect();
+        self.add_known_extents(run, &mut extents)?;
+        let present: BTreeSet<u32> = extents
+            .values()
+            .flat_map(|extent| extent.sequences.iter().copied())
+            .collect();
+        let incomplete = present.len() < closed.chunks as usize;
+        let mut changes = Changes::new();
+        let mut from = 0;
+        if self.lost_catalog {
+            from = self.settle_accounts(&mut closed, &found, incomplete, &mut changes)?;
+        }
+        if incomplete && (!self.lost_catalog || self.memory.damage) {
+            self.memory.incomplete.push(run);
+        }
+        if closed.run.state == RunState::Failed {
+            self.totals.failed += 1;
+        } else {
+            self.totals.stored += 1;
+        }
+        self.totals.events += closed.run.events;
+        closed.changes(number, &extents, from, &mut changes)?;
+        changes.put(keys::TOTALS.to_vec(), self.totals)?;
+        self.catalog.apply(changes)?;
+        self.memory.adopted += 1;
+        Ok(())
+    }
+
+    /// The accounts of a run as far as the segments and their marks tell them. Gives the first chunk that waits.
+    fn settle_accounts(
+        &mut self,
+        closed: &mut Closed,
+        found: &BTreeMap<SegmentId, Found>,
+        incomplete: bool,
+        changes: &mut Changes,
+    ) -> Result<u32> {
+        let letters = self.memory.letters.remove(&closed.run.id).unwrap_or_default();
+        let run = &mut closed.run;
+        if run.pending == 0 {
+            return Ok(0);
+        }
+        if !closed.references.is_empty() {
+            if found.values().all(|found| found.marked) {
+                all_delivered(run);
+            } else {
+                run.events = 0;
+                run.rows = 0;
+                run.pending = 0;
+                run.state = RunState::Failed;
+                run.error = Some("it was forgotten with the catalog: what it had not sent is not sent".to_owned());
+            }
+            return Ok(0);
+        }
+        // Of a chunk that lies in two places, one mark is enough.
+        let mut chunks: BTreeMap<u32, (FoundChunk, bool)> = BTreeMap::new();
+        for found in found.values() {
+            for &chunk in &found.chunks {
+                let marked = chunks.get(&chunk.sequence).is_some_and(|(_, marked)| *marked);
+                chunks.insert(chunk.sequence, (chunk, marked || found.marked));
+            }
+        }
+        let first = chunks.values().find(|(_, marked)| !marked).map(|(chunk, _)| *chunk);
+        let events: u64 = chunks.values().map(|(chunk, _)| chunk.events).sum();
+        let missing = run.events.saturating_sub(events);
+        let waiting = |chunk: &FoundChunk| first.is_some_and(|first| chunk.sequence >= first.sequence);
+        let mut pending: u64 = chunks
+            .values()
+            .filter(|(chunk, _)| waiting(chunk))
+            .map(|(chunk, _)| chunk.events)
+            .sum();
+        if incomplete && self.memory.damage {
+            // What of it was lost is counted when everything has been read.
+            pending += missing;
+        }
+        run.pending = pending;
+        for (row, marked) in letters {
+            if first.is_some_and(|first| row >= first.first_row) {
+                continue;
+            }
+            let letter = &marked.letter;
+            match (letter.state, letter.row_only) {
+                (LetterState::Dead, false) => {
+                    run.dead_events += 1;
+                    run.dead_letters += 1;
+                }
+                (LetterState::Dropped, false) => {
+                    run.dead_events += 1;
+                    run.dropped += 1;
+                }
+                (LetterState::Dropped, true) => {
+                    run.dropped += 1;
+                    run.dead_letters = run.dead_letters.saturating_sub(1);
+                }
+                _ => continue,
+            }
+            changes.next_group();
+            changes.put(keys::letter(run.id, row), letter)?;
+        }
+        run.delivered = run.events.saturating_sub(run.pending + run.dead_events);
+        set_state(run);
+        Ok(first.map_or(0, |first| first.sequence))
     }
 
     /// Chunks in segments that were sealed while the run was open are in the catalog.
@@ -150,26 +347,88 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    fn adopt(&mut self, mut closed: Closed, extents: &BTreeMap<SegmentId, Extent>, delivered: bool) -> Result<()> {
-        let number = self.number_of(&closed)?;
-        if delivered && closed.run.pending > 0 {
-            closed.run.delivered = closed.run.pending;
-            closed.run.pending = 0;
-            closed.run.state = RunState::Delivered;
-            closed.run.delivered_at = closed.run.stored_at;
+    /// When all segments were read: chunks that had been moved behind the end of their run. They are needed, for only
+    /// what is needed is moved; whether they wait nobody knows any more, so they are sent.
+    pub(super) fn take_moved(&mut self) -> Result<()> {
+        if !self.lost_catalog {
+            return Ok(());
         }
-        if closed.run.state == RunState::Failed {
-            self.totals.failed += 1;
-        } else {
-            self.totals.stored += 1;
+        for (id, found) in std::mem::take(&mut self.memory.open) {
+            let Some(mut run) = self.catalog.get::<RunRecord>(&keys::run(id))? else {
+                continue;
+            };
+            let mut known = BTreeMap::new();
+            self.add_known_extents(id, &mut known)?;
+            let known: BTreeSet<u32> = known
+                .values()
+                .flat_map(|extent| extent.sequences.iter().copied())
+                .collect();
+            let mut changes = Changes::new();
+            let (mut events, mut first) = (0, u32::MAX);
+            for (segment, found) in found {
+                let new: Vec<_> = found
+                    .chunks
+                    .iter()
+                    .filter(|chunk| !known.contains(&chunk.sequence))
+                    .collect();
+                if new.is_empty() {
+                    continue;
+                }
+                changes.next_group();
+                commit::put_extent(id, segment, &found.extent, &mut changes);
+                if !found.marked {
+                    events += new.iter().map(|chunk| chunk.events).sum::<u64>();
+                    first = new.iter().map(|chunk| chunk.sequence).fold(first, u32::min);
+                }
+            }
+            if events > 0 {
+                let events = events.min(run.delivered);
+                self.wait_again(&mut run, events, first, &mut changes)?;
+            }
+            self.catalog.apply(changes)?;
         }
-        self.totals.events += closed.run.events;
-        let mut changes = Changes::new();
-        closed.changes(number, extents, &mut changes)?;
-        changes.put(keys::TOTALS.to_vec(), self.totals)?;
-        self.catalog.apply(changes)?;
-        self.adopted += 1;
         Ok(())
+    }
+
+    fn wait_again(&mut self, run: &mut RunRecord, events: u64, from: u32, changes: &mut Changes) -> Result<()> {
+        let number = self.destinations.get(&run.destination).map_or(0, |state| state.number);
+        let mut entry = None;
+        self.catalog.each(&keys::line(number, run.line()), |key, value| {
+            let queued: Queued = super::catalog::decode(key, value)?;
+            if queued.run == run.id {
+                entry = Some((key.to_vec(), queued));
+            }
+            Ok(entry.is_none())
+        })?;
+        run.pending += events;
+        run.delivered = run.delivered.saturating_sub(events);
+        set_state(run);
+        let (key, queued) = match entry {
+            Some((key, queued)) => (
+                key,
+                Queued {
+                    events: queued.events + events,
+                    from: queued.from.min(from),
+                    ..queued
+                },
+            ),
+            None => {
+                let commit = self.memory.next_commit;
+                self.memory.next_commit += 1;
+                let queued = Queued {
+                    run: run.id,
+                    events,
+                    bytes: run.bytes,
+                    at: run.stored_at.unwrap_or(run.received_at),
+                    rows: Vec::new(),
+                    from,
+                };
+                (keys::queued(number, run.line(), commit), queued)
+            }
+        };
+        changes.next_group();
+        changes.put(key, &queued)?;
+        changes.put(keys::run(run.id), run)
     }
 
     fn number_of(&mut self, closed: &Closed) -> Result<Number> {
@@ -191,7 +450,23 @@ impl Adoption<'_> {
         changes.put(keys::destination(record.id.as_str()), &record)?;
         self.catalog.apply(changes)?;
         self.destinations
-            .insert(record.id.clone(), std::sync::Arc::new(DestinationState::new(record)));
+            .insert(record.id.clone(), Arc::new(DestinationState::new(record)));
         Ok(number)
     }
+}
+
+fn all_delivered(run: &mut RunRecord) {
+    run.delivered = run.pending;
+    run.pending = 0;
+    set_state(run);
+}
+
+/// The state that follows from the counters; when the last of it was delivered is not known any more.
+fn set_state(run: &mut RunRecord) {
+    run.state = match (run.pending, run.delivered + run.dead_events) {
+        (0, _) => RunState::Delivered,
+        (_, 0) => RunState::Stored,
+        _ => RunState::Delivering,
+    };
+    run.delivered_at = if run.pending == 0 { run.stored_at } else { None };
 }

@@ -42,7 +42,7 @@ pub type Filter<'a> = Option<&'a mut dyn FnMut(&RunRecord, &StoredEvent<'_>) -> 
 impl Inner {
     /// Counts what a replay of these runs would send. `runs` in the order of acceptance.
     pub(super) fn plan_replay(&self, runs: &[RunRecord], mut filter: Filter<'_>) -> Result<ReplayPlan> {
-        let whole = filter.is_none() && runs.iter().all(is_whole);
+        let whole = filter.is_none() && self.all_whole(runs)?;
         let mut plan = ReplayPlan {
             by_reference: whole,
             ..ReplayPlan::default()
@@ -94,22 +94,32 @@ impl Inner {
         now: Timestamp,
     ) -> Result<RunRecord> {
         self.check_room()?;
-        let whole = filter.is_none() && runs.iter().all(is_whole);
-        let salt = new.replay.as_ref().and_then(|replay| replay.message_id_salt.clone());
-        self.note_begun(&new);
-        let mut writer = RunWriter::new(Arc::clone(self), new)?;
-        let mut row = 0;
-        for run in runs {
-            if whole {
-                if run.events > 0 {
+        if filter.is_none() {
+            // Between two sweeps: what a replay refers to must not go before it is known to.
+            let referring = self.sweeping.with(|_| {
+                if !self.all_whole(runs)? {
+                    return Ok(None);
+                }
+                self.note_begun(&new);
+                let mut writer = RunWriter::new(Arc::clone(self), new.clone())?;
+                for run in runs.iter().filter(|run| run.events > 0) {
                     let reference = Reference {
                         run: run.id,
                         events: run.events,
                     };
                     writer.refer(reference, run.bytes);
                 }
-                continue;
+                writer.commit(Closing::plain(now, now)).map(Some)
+            })?;
+            if let Some(record) = referring {
+                return Ok(record);
             }
+        }
+        let salt = new.replay.as_ref().and_then(|replay| replay.message_id_salt.clone());
+        self.note_begun(&new);
+        let mut writer = RunWriter::new(Arc::clone(self), new)?;
+        let mut row = 0;
+        for run in runs {
             self.each_event(run, |event| {
                 let (Some(json), EventState::Delivered) = (event.event, event.state) else {
                     return Ok(true);
@@ -127,6 +137,38 @@ impl Inner {
             })?;
         }
         writer.commit(Closing::plain(now, now))
+    }
+
+    fn all_whole(&self, runs: &[RunRecord]) -> Result<bool> {
+        for run in runs {
+            if !is_whole(run) || (run.events > 0 && !self.has_all_chunks(run.id)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether nothing of a run has left the history.
+    fn has_all_chunks(&self, run: RunId) -> Result<bool> {
+        if self.is_replay(run)? {
+            for part in self.replay_parts(run)? {
+                if part != run && !self.has_all_chunks(part)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let chunks = self.chunks_of(run)?;
+        let Some(last) = chunks.last() else {
+            return Ok(false);
+        };
+        let values = self.values_of(last.place.segment)?;
+        let ends = self
+            .readers
+            .reader(last.place.segment, values)?
+            .header(last.place.value)?
+            .last;
+        Ok(ends && chunks.len() as u64 == u64::from(last.sequence) + 1)
     }
 
     /// Ends a replay: what it has not sent yet is not sent.

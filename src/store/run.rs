@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Line;
 use crate::event::{Action, DestinationId, RunId, Timestamp};
 
 /// Where a run came from.
@@ -108,6 +109,16 @@ pub struct Closing {
     pub failed: Option<String>,
     /// The time of the commit.
     pub stored_at: Timestamp,
+}
+
+impl RunRecord {
+    /// The queue that it waits in.
+    pub(super) const fn line(&self) -> Line {
+        match self.kind {
+            RunKind::Replay => Line::Replay,
+            RunKind::Looker | RunKind::Import => Line::Live,
+        }
+    }
 }
 
 /// A run's record: its JSON is the shape in interface.md, plus a few keys.

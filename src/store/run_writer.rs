@@ -23,6 +23,8 @@ pub struct RunWriter {
     dead_rows: u64,
     bytes: u64,
     references: Vec<Reference>,
+    /// Chunks that went to the writer.
+    chunks: u32,
     ended: bool,
 }
 
@@ -37,6 +39,7 @@ impl RunWriter {
             dead_rows: 0,
             bytes: 0,
             references: Vec::new(),
+            chunks: 0,
             ended: false,
         })
     }
@@ -99,6 +102,7 @@ impl RunWriter {
         };
         let packed = self.builder.pack()?;
         let sent = self.store.send(Command::Commit {
+            sequence: self.chunks,
             packed,
             closed: Box::new(closed),
             reply,
@@ -159,8 +163,11 @@ impl RunWriter {
         self.store.check_room()?;
         let packed = self.builder.pack()?;
         self.store.note_receiving(self.run.id, self.events, self.dead_rows);
+        let sequence = self.chunks;
+        self.chunks += 1;
         self.store.send(Command::Append {
             run: self.run.id,
+            sequence,
             packed,
         })
     }

@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::keys;
 use super::letters::{self, Finder};
 use super::queue::finish;
-use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued};
+use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::run::{RunRecord, RunState};
 use super::segment::SegmentId;
 use super::state::Inner;
@@ -57,11 +57,18 @@ pub struct StoredEvent<'a> {
     pub times: u32,
 }
 
+/// A chunk of a run: its number there, and where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbered {
+    pub(super) sequence: u32,
+    pub(super) place: Place,
+}
+
 impl Inner {
     pub(super) fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>> {
         let mut found = if before.is_none() { self.receiving() } else { Vec::new() };
         found.reverse();
-        let end = before.map_or_else(|| vec![keys::RUNS[0] + 1], keys::run);
+        let end = before.map_or_else(|| keys::AFTER_RUNS.to_vec(), keys::run);
         for (key, value) in self.catalog.page_back(keys::RUNS, &end, limit)? {
             let record: RunRecord = decode(&key, &value)?;
             if !found.iter().any(|known| known.id == record.id) {
@@ -75,23 +82,41 @@ impl Inner {
 
     /// The run's chunks, in order.
     pub(super) fn places(&self, run: RunId) -> Result<Vec<Place>> {
-        Ok(self
-            .extents(run)?
-            .into_iter()
-            .flat_map(|(segment, extent)| extent.chunks.into_iter().map(move |value| Place { segment, value }))
-            .collect())
+        Ok(self.chunks_of(run)?.into_iter().map(|one| one.place).collect())
+    }
+
+    /// The run's chunks with their numbers, in order. Where a chunk was moved and its old place is still listed, the
+    /// newer one counts.
+    pub(super) fn chunks_of(&self, run: RunId) -> Result<Vec<Numbered>> {
+        let mut all = Vec::new();
+        for (segment, extent) in self.extents(run)? {
+            all.extend(extent.numbered().map(|(sequence, value)| Numbered {
+                sequence,
+                place: Place { segment, value },
+            }));
+        }
+        all.sort_by_key(|one| (one.sequence, std::cmp::Reverse(one.place)));
+        all.dedup_by_key(|one| one.sequence);
+        Ok(all)
     }
 
     /// The run's chunks that hold dead rows, in order.
     pub(super) fn dead_places(&self, run: RunId) -> Result<Vec<Place>> {
-        Ok(self
-            .extents(run)?
-            .into_iter()
-            .flat_map(|(segment, extent)| extent.dead.into_iter().map(move |value| Place { segment, value }))
-            .collect())
+        let mut all = Vec::new();
+        for (segment, extent) in self.extents(run)? {
+            let dead = extent.numbered().filter(|(_, value)| extent.dead.contains(value));
+            all.extend(dead.map(|(sequence, value)| Numbered {
+                sequence,
+                place: Place { segment, value },
+            }));
+        }
+        all.sort_by_key(|one| (one.sequence, std::cmp::Reverse(one.place)));
+        all.dedup_by_key(|one| one.sequence);
+        Ok(all.into_iter().map(|one| one.place).collect())
     }
 
-    fn extents(&self, run: RunId) -> Result<Vec<(SegmentId, Extent)>> {
+    /// The run's chunks, segment by segment.
+    pub(super) fn extents(&self, run: RunId) -> Result<Vec<(SegmentId, Extent)>> {
         let mut extents: Vec<(SegmentId, Extent)> = Vec::new();
         self.catalog.each(&keys::extents_of(run), |key, value| {
             let segment =
@@ -110,21 +135,40 @@ impl Inner {
         Ok(extents)
     }
 
-    /// Rows of the run that are done, counted in events: all before this one were delivered or buried.
-    fn events_done(&self, run: &RunRecord) -> Result<u64> {
-        if run.pending == 0 || run.state != RunState::Delivering {
-            return Ok(if run.pending == 0 { u64::MAX } else { 0 });
+    /// Where the run's own entry in its queue goes on: all before was delivered or buried. None where it has no such entry.
+    pub(super) fn waits_from(&self, run: &RunRecord) -> Result<Option<Step>> {
+        if run.pending == 0 {
+            return Ok(None);
         }
         let state = self.destination_state(&run.destination)?;
-        for line in keys::Line::ALL {
-            let cursor: Cursor = self.catalog.get(&keys::cursor(state.number, line))?.unwrap_or_default();
-            let queued: Option<Queued> = self.catalog.get(&keys::queued(state.number, line, cursor.item))?;
-            if queued.is_some_and(|queued| queued.run == run.id && queued.rows.is_empty()) {
-                return Ok(cursor.done);
-            }
+        let line = run.line();
+        let cursor: Cursor = self.catalog.get(&keys::cursor(state.number, line))?.unwrap_or_default();
+        let current: Option<Queued> = self.catalog.get(&keys::queued(state.number, line, cursor.item))?;
+        if current.is_some_and(|queued| queued.run == run.id && queued.rows.is_empty()) {
+            return Ok(Some(cursor.step));
         }
-        // Only requeued rows wait: the letters say which.
-        Ok(u64::MAX)
+        if run.state == RunState::Stored && run.dead_events == 0 {
+            return Ok(Some(Step::default()));
+        }
+        // Only requeued rows wait, or it was taken in again after the catalog was lost.
+        Ok(self.own_entry(run)?.map(|(_, queued)| Step {
+            chunk: queued.from,
+            ..Step::default()
+        }))
+    }
+
+    /// The run's own entry in its queue, by a search.
+    pub(super) fn own_entry(&self, run: &RunRecord) -> Result<Option<(Vec<u8>, Queued)>> {
+        let state = self.destination_state(&run.destination)?;
+        let mut found = None;
+        self.catalog.each(&keys::line(state.number, run.line()), |key, value| {
+            let queued: Queued = decode(key, value)?;
+            if queued.run == run.id && queued.rows.is_empty() {
+                found = Some((key.to_vec(), queued));
+            }
+            Ok(found.is_none())
+        })?;
+        Ok(found)
     }
 
     pub(super) fn each_event(
@@ -135,21 +179,27 @@ impl Inner {
         if run.state == RunState::Receiving {
             return Ok(());
         }
-        let done = self.events_done(run)?;
+        // Everything before it is done; where only requeued rows wait, the letters say which.
+        let done = self.waits_from(run)?.unwrap_or(Step::END);
         let parts = self.replay_parts(run.id)?;
         let replay = !parts.is_empty();
         let sources = if replay { parts } else { vec![run.id] };
         let mut number = 0;
         let mut letters = Letters::new(self, run.id);
         let mut buffer = Vec::new();
-        for source in sources {
+        for (part, source) in sources.into_iter().enumerate() {
             let timestamp = match self.run(source)? {
                 Some(record) => record.timestamp.to_rfc3339(),
                 None => run.timestamp.to_rfc3339(),
             };
-            for place in self.places(source)? {
-                let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
-                for record in chunk.records() {
+            for Numbered { sequence, place } in self.chunks_of(source)? {
+                let (place, chunk) = self.chunk_or_moved(source, sequence, place)?;
+                for (index, record) in chunk.records().enumerate() {
+                    let here = Step {
+                        part: part as u32,
+                        chunk: sequence,
+                        record: index as u32,
+                    };
                     let record = record.map_err(|what| {
                         Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what)
                     })?;
@@ -166,7 +216,7 @@ impl Inner {
                             finish(stored, own_timestamp, &timestamp, &mut buffer);
                             let state = match letters::effective(run, letter.as_ref(), false) {
                                 Some(state) => state.into(),
-                                None if number <= done => EventState::Delivered,
+                                None if here < done => EventState::Delivered,
                                 None => EventState::Pending,
                             };
                             visit(StoredEvent {
@@ -206,6 +256,21 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// A chunk of a run; where its segment went away meanwhile, from where it is now.
+    fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
+        let read = |place: Place| self.readers.chunk(place, self.values_of(place.segment)?);
+        match read(place) {
+            Ok(chunk) => Ok((place, chunk)),
+            Err(error) => {
+                let now = self.chunks_of(run)?.into_iter().find(|one| one.sequence == sequence);
+                match now.filter(|one| one.place != place) {
+                    Some(one) => Ok((one.place, read(one.place)?)),
+                    None => Err(error),
+                }
+            }
+        }
     }
 
     pub(super) fn is_replay(&self, run: RunId) -> Result<bool> {

@@ -25,7 +25,18 @@ pub(super) const SYNC_BYTES: u64 = (SEGMENT_SIZE / 2) as u64;
 /// A segment is sealed when this much is stored in it. A reader holds that much memory until it is done.
 pub(super) const SEAL_BYTES: u64 = 32 << 20;
 
-const SHAPE: Shape = Shape {
+/// [`SEAL_BYTES`]; the tests of power cuts and damage, which run this crate from outside, make it smaller.
+pub(super) fn seal_bytes() -> u64 {
+    static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        let smaller = std::env::var("PINTLE_TEST_SEAL_BYTES")
+            .ok()
+            .filter(|_| cfg!(debug_assertions));
+        smaller.and_then(|text| text.parse().ok()).unwrap_or(SEAL_BYTES)
+    });
+    *BYTES
+}
+
+pub(super) const SHAPE: Shape = Shape {
     segment_size: SEGMENT_SIZE,
     cache_capacity: 8 << 20,
 };
@@ -136,10 +147,6 @@ impl Active {
         self.synced
     }
 
-    pub(super) const fn has_unsynced(&self) -> bool {
-        self.unsynced > 0
-    }
-
     /// A handle for readers: the same database.
     pub(super) fn reader(&self) -> Reader {
         Reader {
@@ -167,6 +174,11 @@ impl Active {
 
     pub(super) fn folder(&self) -> PathBuf {
         self.database.path().to_owned()
+    }
+
+    /// Closes it without a word: its disk is full. The index entries are all that is not in the database.
+    pub(super) fn let_go(self) -> Vec<(u32, Vec<u8>)> {
+        self.filters
     }
 
     fn mark_leaves(&mut self) -> Result<()> {
@@ -232,6 +244,30 @@ impl Reader {
             return Err(Error::damaged(self.place(number), "the value is missing"));
         }
         Ok(found)
+    }
+
+    /// What the first value of a chunk says.
+    pub(super) fn header(&self, number: u32) -> Result<chunk::Header> {
+        let value = self
+            .value(number)?
+            .ok_or_else(|| Error::damaged(self.place(number), "the value is missing"))?;
+        chunk::decode_value(&value)
+            .map(|value| value.header)
+            .map_err(|what| Error::damaged(self.place(number), what))
+    }
+
+    /// The values of a chunk as they are, each checked.
+    pub(super) fn raw_chunk(&self, number: u32) -> Result<Vec<Vec<u8>>> {
+        let parts = self.header(number)?.parts.max(1);
+        (0..u32::from(parts))
+            .map(|part| {
+                self.header(number + part)?;
+                let value = self.value(number + part)?;
+                value
+                    .map(|value| value.to_vec())
+                    .ok_or_else(|| Error::damaged(self.place(number + part), "the value is missing"))
+            })
+            .collect()
     }
 
     /// The chunk whose first value is `number`, or none where there is no such number.

@@ -6,11 +6,18 @@ use super::error::{Error, Result};
 use super::state::Inner;
 use crate::event::Timestamp;
 
+/// What is needed beyond a limit before runs are taken again after the disk was full.
+const ROOM_TO_GO_ON: u64 = 16 << 20;
+
 /// Bytes of the store and of its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Stored in segments.
+    /// Stored in segments and in the catalog.
     pub bytes: u64,
+    /// Of these: delivered and still kept, as the last sweep saw it.
+    pub history_bytes: u64,
+    /// Of these: the catalog.
+    pub catalog_bytes: u64,
     /// Free for us on the file system.
     pub free_bytes: u64,
     /// `store.max_bytes`
@@ -19,9 +26,19 @@ pub struct Space {
     pub full_at: Option<Timestamp>,
 }
 
+/// A limit that is reached.
+struct Shortage {
+    /// Which, and what to do.
+    what: String,
+    /// By how many bytes.
+    missing: u64,
+}
+
 impl Inner {
     pub(super) fn stored_bytes(&self) -> u64 {
-        self.sealed_bytes.load(Ordering::Relaxed) + self.active_bytes.load(Ordering::Relaxed)
+        self.sealed_bytes.load(Ordering::Relaxed)
+            + self.active_bytes.load(Ordering::Relaxed)
+            + self.catalog_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64> {
@@ -34,37 +51,69 @@ impl Inner {
     pub(super) fn space(&self) -> Result<Space> {
         Ok(Space {
             bytes: self.stored_bytes(),
+            history_bytes: self.history_bytes.load(Ordering::Relaxed),
+            catalog_bytes: self.catalog_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes()?,
             max_bytes: self.settings.max_bytes,
             full_at: self.full_since.with(|since| *since),
         })
     }
 
-    /// Refuses where there is no room; remembers since when.
+    /// Refuses where there is no room, after history has given way; remembers since when.
     pub(super) fn check_room(&self) -> Result<()> {
         self.check_running()?;
-        let (stored, free) = (self.stored_bytes(), self.free_bytes()?);
-        let what = if stored >= self.settings.max_bytes {
-            format!(
-                "{} of store.max_bytes = {} are used; let the backlog drain, drop dead letters, or raise store.max_bytes",
-                megabytes(stored),
-                megabytes(self.settings.max_bytes)
-            )
-        } else if free < self.settings.min_free {
-            format!(
-                "{} are free on the disk of {} and store.min_free = {} must stay free; make room on the disk",
-                megabytes(free),
-                self.settings.path.display(),
-                megabytes(self.settings.min_free)
-            )
-        } else {
+        let mut shortage = self.shortage()?;
+        if shortage.is_some() {
+            self.make_room(Timestamp::now(), || {
+                Ok(self.shortage()?.map(|shortage| shortage.missing))
+            })?;
+            shortage = self.shortage()?;
+        }
+        let Some(shortage) = shortage else {
             self.full_since.with(|since| *since = None);
             return Ok(());
         };
         let since = self.full_since.with(|since| *since.get_or_insert_with(Timestamp::now));
         Err(Error::Full {
-            what: format!("{what} (full since {since})"),
+            what: format!("{} (full since {since})", shortage.what),
         })
+    }
+
+    fn shortage(&self) -> Result<Option<Shortage>> {
+        let (stored, free) = (self.stored_bytes(), self.free_bytes()?);
+        let (max_bytes, min_free) = (self.settings.max_bytes, self.settings.min_free);
+        if let Some(error) = self.disk_full.with(|full| full.clone()) {
+            return Ok(Some(Shortage {
+                what: format!(
+                    "the disk of {} is full ({error}); make room on it, pintle then goes on by itself",
+                    self.settings.path.display()
+                ),
+                missing: min_free.saturating_sub(free).max(ROOM_TO_GO_ON),
+            }));
+        }
+        if stored >= max_bytes {
+            return Ok(Some(Shortage {
+                what: format!(
+                    "{} of store.max_bytes = {} are used, and no history is left to give way; let the backlog drain, drop \
+                     dead letters, or raise store.max_bytes",
+                    megabytes(stored),
+                    megabytes(max_bytes)
+                ),
+                missing: (stored - max_bytes).max(1),
+            }));
+        }
+        if free < min_free {
+            return Ok(Some(Shortage {
+                what: format!(
+                    "{} are free on the disk of {} and store.min_free = {} must stay free; make room on the disk",
+                    megabytes(free),
+                    self.settings.path.display(),
+                    megabytes(min_free)
+                ),
+                missing: min_free - free,
+            }));
+        }
+        Ok(None)
     }
 }
 

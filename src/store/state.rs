@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
+use super::ballast::Ballast;
 use super::catalog::parking::Guarded;
 use super::catalog::{Catalog, Changes};
 use super::commit::Closed;
@@ -17,6 +18,7 @@ use super::readers::Readers;
 use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
 use super::run::{Closing, NewRun, Origin, RunRecord, RunState};
 use super::segment::SegmentId;
+use super::sweep::Memory;
 use super::writer::Command;
 use crate::config::StoreSettings;
 use crate::event::{DestinationId, RunId, Timestamp};
@@ -40,7 +42,15 @@ pub(super) struct Inner {
     pub(super) change: Guarded<Totals>,
     pub(super) active_bytes: AtomicU64,
     pub(super) sealed_bytes: AtomicU64,
+    /// Of the sealed segments, as the last sweep saw it.
+    pub(super) history_bytes: AtomicU64,
+    pub(super) catalog_bytes: AtomicU64,
     pub(super) full_since: Guarded<Option<Timestamp>>,
+    pub(super) ballast: Ballast,
+    /// Since the disk was full under the active segment: the cause. Runs are refused until there is another one.
+    pub(super) disk_full: Guarded<Option<Error>>,
+    /// One sweep at a time; a replay by reference is made between two.
+    pub(super) sweeping: Guarded<Memory>,
     /// The number of the next commit: the order of everything that waits.
     next_commit: AtomicU64,
     receiving: Guarded<BTreeMap<RunId, RunRecord>>,
@@ -67,7 +77,6 @@ impl Inner {
     pub(super) fn new(parts: Parts) -> Self {
         let sealed: u64 = parts.segments.values().flatten().map(|sealed| sealed.stored).sum();
         Self {
-            settings: parts.settings,
             catalog: parts.catalog,
             readers: parts.readers,
             writer: parts.writer,
@@ -76,12 +85,18 @@ impl Inner {
             change: Guarded::new(parts.totals),
             active_bytes: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(sealed),
+            history_bytes: AtomicU64::new(0),
+            catalog_bytes: AtomicU64::new(0),
             full_since: Guarded::new(None),
+            ballast: Ballast::new(&parts.settings.path),
+            disk_full: Guarded::new(None),
+            sweeping: Guarded::new(Memory::default()),
             next_commit: AtomicU64::new(parts.next_commit),
             receiving: Guarded::new(BTreeMap::new()),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
             _lock: parts.lock,
+            settings: parts.settings,
         }
     }
 
@@ -131,6 +146,10 @@ impl Inner {
 
     pub(super) fn note_active_bytes(&self, bytes: u64) {
         self.active_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_catalog_bytes(&self) {
+        self.catalog_bytes.store(self.catalog.bytes(), Ordering::Relaxed);
     }
 
     pub(super) fn note_sealed(&self, sealed_id: SegmentId, sealed: SealedAs, active: SegmentId) {
@@ -185,6 +204,10 @@ impl Inner {
 
     pub(super) fn forget_receiving(&self, run: RunId) {
         self.receiving.with(|receiving| receiving.remove(&run));
+    }
+
+    pub(super) fn is_receiving(&self, run: RunId) -> bool {
+        self.receiving.with(|receiving| receiving.contains_key(&run))
     }
 
     pub(super) fn receiving(&self) -> Vec<RunRecord> {
@@ -250,7 +273,7 @@ impl Inner {
             }
             totals.events += closed.run.events;
             let mut changes = Changes::new();
-            closed.changes(destination.number, extents, &mut changes)?;
+            closed.changes(destination.number, extents, 0, &mut changes)?;
             changes.put(keys::TOTALS.to_vec(), totals)?;
             self.catalog.apply(changes)
         })?;
@@ -262,7 +285,7 @@ impl Inner {
     pub(super) fn record_mend(&self, run: RunId, place: Place) -> Result<()> {
         let mut changes = Changes::new();
         let mut extent = Extent::default();
-        extent.chunks.push(place.value);
+        extent.push(0, place.value, false);
         for piece in extent.encode() {
             changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
         }

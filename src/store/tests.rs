@@ -1,5 +1,7 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
+mod sweeps;
+
 use super::*;
 use crate::event::{Action, WriteKey};
 use std::path::Path;

@@ -9,6 +9,7 @@
 //! A segment without the file, or with a damaged one, is read whole: the index never decides that something is absent
 //! where it cannot be trusted.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::database;
@@ -81,22 +82,43 @@ pub(super) fn candidates(folder: &Path, ids: &[String]) -> Result<Option<Vec<u32
     Ok(parse(&bytes, ids))
 }
 
+/// All filters of a segment by value number; none where the index is missing or damaged.
+pub(super) fn read(folder: &Path) -> Option<HashMap<u32, Vec<u8>>> {
+    let bytes = std::fs::read(folder.join(NAME)).ok()?;
+    let mut filters = HashMap::new();
+    each(&bytes, |value, filter| {
+        filters.insert(value, filter.to_vec());
+    })?;
+    Some(filters)
+}
+
+/// The filter of a chunk of which it is not known who is in it: it may hold anyone.
+pub(super) fn anyone() -> Vec<u8> {
+    vec![0xff]
+}
+
 fn parse(bytes: &[u8], ids: &[String]) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    each(bytes, |value, filter| {
+        if ids.iter().any(|id| may_hold(filter, id)) {
+            found.push(value);
+        }
+    })?;
+    Some(found)
+}
+
+fn each(bytes: &[u8], mut visit: impl FnMut(u32, &[u8])) -> Option<()> {
     let (content, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if crc32fast::hash(content).to_le_bytes() != crc {
         return None;
     }
     let mut rest = content.strip_prefix(MAGIC)?;
-    let mut found = Vec::new();
     while !rest.is_empty() {
         let value = u32::from_le_bytes(varint::take_bytes(&mut rest, 4)?.try_into().ok()?);
         let len = u16::from_le_bytes(varint::take_bytes(&mut rest, 2)?.try_into().ok()?);
-        let filter = varint::take_bytes(&mut rest, usize::from(len))?;
-        if ids.iter().any(|id| may_hold(filter, id)) {
-            found.push(value);
-        }
+        visit(value, varint::take_bytes(&mut rest, usize::from(len))?);
     }
-    Some(found)
+    Some(())
 }
 
 fn hash(id: &str) -> u32 {

@@ -5,11 +5,8 @@
 //! 3. one flush and fdatasync cover all of it: the runs are durable;
 //! 4. the catalog learns of them (lazily durable: recovery finds them in the segment), and each is answered.
 //!
-//! When a segment is full, or idle with something in it, it is sealed: a) sync; b) the seal file, synced, and its folder;
-//! c) segment N+1 created and synced; d) one durable catalog commit: N sealed, N+1 active, and where the open runs have
-//! chunks; e) N closed, opened and closed again, so that sled's snapshot exists.
-//!
-//! After a failed write or sync nothing more is acknowledged: those who wait are told, and the store stops.
+//! After a failed write or sync nothing more is acknowledged: those who wait are told, and the store stops; where the disk
+//! under the active segment was full, it goes on with another one (`rotate`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,12 +16,15 @@ use std::time::{Duration, Instant};
 use super::Inner;
 use super::catalog::Changes;
 use super::chunk::{self, Packed, Placing};
-use super::commit::{self, Closed};
+use super::commit::Closed;
 use super::error::{Error, Result};
 use super::keys;
-use super::records::{Extent, HighWater, Place, Registered, SealedAs};
+use super::records::{Extent, HighWater, Place};
+use super::relocate::Relocated;
+use super::rotate::Left;
 use super::run::RunRecord;
-use super::segment::{self, Active, SEAL_BYTES, SegmentId};
+use super::segment::{self, Active, SegmentId};
+use super::users;
 use crate::event::RunId;
 
 /// Chunks that may wait for the writer, over all runs: with back-pressure behind it.
@@ -39,9 +39,15 @@ const GROUP: usize = 256;
 /// What the writer is asked for.
 pub(super) enum Command {
     /// A chunk of a run.
-    Append { run: RunId, packed: Packed },
+    Append {
+        run: RunId,
+        /// Its number in the run: where one before it was lost, it is not taken.
+        sequence: u32,
+        packed: Packed,
+    },
     /// The end of a run, with what is left of it.
     Commit {
+        sequence: u32,
         packed: Packed,
         closed: Box<Closed>,
         reply: SyncSender<Result<RunRecord>>,
@@ -54,23 +60,25 @@ pub(super) enum Command {
         packed: Packed,
         reply: SyncSender<Result<Place>>,
     },
+    /// Chunks of an old segment that are still needed, durable when answered with their places.
+    Relocate {
+        chunks: Vec<Relocated>,
+        reply: SyncSender<Result<Vec<Place>>>,
+    },
     /// Seal what there is and end.
     Stop { reply: SyncSender<Result<()>> },
 }
 
 #[derive(Default)]
-struct OpenRun {
+pub(super) struct OpenRun {
     chunks: u32,
-    extents: BTreeMap<SegmentId, Extent>,
+    pub(super) extents: BTreeMap<SegmentId, Extent>,
 }
 
 impl OpenRun {
     fn note(&mut self, place: Place, packed: &Packed) {
         let extent = self.extents.entry(place.segment).or_default();
-        extent.chunks.push(place.value);
-        if packed.dead > 0 {
-            extent.dead.push(place.value);
-        }
+        extent.push(self.chunks, place.value, packed.dead > 0);
         self.chunks += 1;
     }
 }
@@ -78,13 +86,20 @@ impl OpenRun {
 enum Waiting {
     Run(Box<Closed>, OpenRun, SyncSender<Result<RunRecord>>),
     Mend(RunId, Place, SyncSender<Result<Place>>),
+    Moved(Vec<Place>, SyncSender<Result<Vec<Place>>>),
 }
+
+/// Who asked for the stop, and how it went.
+type Stopping = (SyncSender<Result<()>>, Result<()>);
 
 /// The writer's state.
 pub(super) struct Writer {
-    store: Arc<Inner>,
-    active: Active,
-    open: HashMap<RunId, OpenRun>,
+    pub(super) store: Arc<Inner>,
+    /// None while the disk is full.
+    pub(super) active: Option<Active>,
+    /// What the full disk has left of the last one.
+    pub(super) left: Option<Left>,
+    pub(super) open: HashMap<RunId, OpenRun>,
     waiting: Vec<Waiting>,
     last_write: Instant,
     last_tick: Instant,
@@ -94,7 +109,8 @@ impl Writer {
     pub(super) fn new(store: Arc<Inner>, active: Active) -> Self {
         Self {
             store,
-            active,
+            active: Some(active),
+            left: None,
             open: HashMap::new(),
             waiting: Vec::new(),
             last_write: Instant::now(),
@@ -102,23 +118,36 @@ impl Writer {
         }
     }
 
+    /// Works until it is stopped; a panic stops the store, so that nobody waits for ever. Whoever asked for the stop is
+    /// answered when nothing here holds the store any more.
+    pub(super) fn run_watched(self, commands: &Receiver<Command>) {
+        let store = Arc::clone(&self.store);
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run(commands)));
+        match ended {
+            Ok(None) => {}
+            Ok(Some((reply, result))) => {
+                drop(store);
+                // Whoever asked may be gone; the store is closed all the same.
+                drop(reply.send(result));
+            }
+            Err(_) => store.stop_after(&Error::Stopped {
+                why: "the writer's thread panicked".to_owned(),
+            }),
+        }
+    }
+
     /// Works until it is stopped, or until nobody can send any more.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+    fn run(mut self, commands: &Receiver<Command>) -> Option<Stopping> {
         loop {
-            let command = match commands.recv_timeout(TICK) {
-                Ok(command) => Some(command),
+            let stopping = match commands.recv_timeout(TICK) {
+                Ok(Command::Stop { reply }) => Some(reply),
+                Ok(command) => self.handle_group(command, commands),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            match command {
-                Some(Command::Stop { reply }) => {
-                    let result = self.stop();
-                    // Whoever asked may be gone; the store is closed all the same.
-                    drop(reply.send(result));
-                    return;
-                }
-                Some(command) => self.handle_group(command, commands),
-                None => self.housekeeping(),
+            if let Some(reply) = stopping {
+                let result = self.stop();
+                return Some((reply, result));
             }
             if self.last_tick.elapsed() >= TICK {
                 self.housekeeping();
@@ -127,10 +156,13 @@ impl Writer {
         if let Err(error) = self.stop() {
             tracing::error!(%error, "store_close_failed");
         }
+        None
     }
 
-    fn handle_group(&mut self, first: Command, commands: &Receiver<Command>) {
+    /// Handles what waits, and makes it durable together. Gives who asked for a stop on the way.
+    fn handle_group(&mut self, first: Command, commands: &Receiver<Command>) -> Option<SyncSender<Result<()>>> {
         let mut next = Some(first);
+        let mut stopping = None;
         while let Some(command) = next {
             if let Err(error) = self.handle(command) {
                 self.fail(&error);
@@ -138,42 +170,45 @@ impl Writer {
             if self.waiting.len() >= GROUP {
                 break;
             }
-            // A stop waits its turn in the channel: `try_recv` would take it, so only what writes is handled here.
             next = match commands.try_recv() {
                 Ok(Command::Stop { reply }) => {
-                    self.finish_group();
-                    let result = self.stop();
-                    drop(reply.send(result));
-                    return;
+                    stopping = Some(reply);
+                    None
                 }
                 Ok(command) => Some(command),
                 Err(_) => None,
             };
         }
         self.finish_group();
+        stopping
     }
 
     fn handle(&mut self, command: Command) -> Result<()> {
         match command {
-            Command::Append { run, packed } => {
-                self.store.check_running()?;
-                self.append(run, &packed, None, false).map(drop)
+            Command::Append { run, sequence, packed } => {
+                if self.refusal(run, sequence).is_some() {
+                    // The run learns of it at its end.
+                    return Ok(());
+                }
+                self.append(run, &packed, None).map(drop)
             }
             Command::Commit {
+                sequence,
                 packed,
                 mut closed,
                 reply,
             } => {
-                if let Err(error) = self.store.check_running() {
+                let run = closed.run.id;
+                if let Some(error) = self.refusal(run, sequence) {
+                    self.open.remove(&run);
                     return answer(&reply, Err(error));
                 }
-                let run = closed.run.id;
                 closed.commit = self.store.next_commit();
-                closed.chunks = self.open.get(&run).map_or(0, |open| open.chunks) + 1;
+                closed.chunks = sequence + 1;
                 let record =
                     serde_json::to_vec(&closed).map_err(|error| Error::damaged("closing record", error.to_string()))?;
-                match self.append(run, &packed, Some(&record), false) {
-                    Ok(_) => {
+                match self.append(run, &packed, Some(&record)) {
+                    Ok(()) => {
                         let open = self.open.remove(&run).unwrap_or_default();
                         self.waiting.push(Waiting::Run(closed, open, reply));
                         Ok(())
@@ -188,51 +223,95 @@ impl Writer {
                 self.open.remove(&run);
                 Ok(())
             }
-            Command::Mend { run, packed, reply } => match self.append(run, &packed, None, true) {
-                Ok(place) => {
-                    self.waiting.push(Waiting::Mend(run, place, reply));
-                    Ok(())
+            Command::Mend { run, packed, reply } => {
+                let placing = Placing {
+                    run,
+                    sequence: 0,
+                    last: None,
+                    mend: true,
+                };
+                match self.place(run, &chunk::encode(&packed, placing), &users::anyone()) {
+                    Ok(place) => self.waiting.push(Waiting::Mend(run, place, reply)),
+                    Err(error) => {
+                        drop(reply.send(Err(error.clone())));
+                        return Err(error);
+                    }
                 }
-                Err(error) => {
-                    drop(reply.send(Err(error.clone())));
-                    Err(error)
+                Ok(())
+            }
+            Command::Relocate { chunks, reply } => {
+                let places = chunks
+                    .iter()
+                    .map(|one| self.place(one.run, &one.values, &one.filter))
+                    .collect();
+                match places {
+                    Ok(places) => self.waiting.push(Waiting::Moved(places, reply)),
+                    Err(error) => {
+                        let error: Error = error;
+                        drop(reply.send(Err(error.clone())));
+                        return Err(error);
+                    }
                 }
-            },
+                Ok(())
+            }
             // Taken out by the callers.
             Command::Stop { .. } => Ok(()),
         }
     }
 
-    fn append(&mut self, run: RunId, packed: &Packed, last: Option<&[u8]>, mend: bool) -> Result<Place> {
-        if self.active.stored() >= SEAL_BYTES {
+    /// Why a chunk of a run is not taken, if it is not.
+    fn refusal(&self, run: RunId, sequence: u32) -> Option<Error> {
+        if let Err(error) = self.store.check_running() {
+            return Some(error);
+        }
+        let next = self.open.get(&run).map_or(0, |open| open.chunks);
+        (self.active.is_none() || sequence != next).then(|| Error::Full {
+            what: "the disk was full while this run was received; make room on it, and send the run again".to_owned(),
+        })
+    }
+
+    fn append(&mut self, run: RunId, packed: &Packed, last: Option<&[u8]>) -> Result<()> {
+        let placing = Placing {
+            run,
+            sequence: self.open.get(&run).map_or(0, |open| open.chunks),
+            last,
+            mend: false,
+        };
+        let place = self.place(run, &chunk::encode(packed, placing), &packed.filter)?;
+        self.open.entry(run).or_default().note(place, packed);
+        Ok(())
+    }
+
+    /// Gives values their place in the active segment, after a seal where the segment is full.
+    fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
+        self.store.check_running()?;
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.stored() >= segment::seal_bytes())
+        {
             // Those who wait for a sync get it from the seal; their places are in the segment that is sealed.
             self.finish_group();
             self.rotate()?;
         }
-        let sequence = if mend {
-            0
-        } else {
-            self.open.get(&run).map_or(0, |open| open.chunks)
+        let Some(active) = &mut self.active else {
+            return Err(self.full_error());
         };
-        let placing = Placing {
-            run,
-            sequence,
-            last,
-            mend,
-        };
-        let value = self
-            .active
-            .append(run, &chunk::encode(packed, placing), &packed.filter)?;
+        let value = active.append(run, values, filter)?;
         let place = Place {
-            segment: self.active.id,
+            segment: active.id,
             value,
         };
-        if !mend {
-            self.open.entry(run).or_default().note(place, packed);
-        }
         self.last_write = Instant::now();
-        self.store.note_active_bytes(self.active.stored());
+        self.store.note_active_bytes(active.stored());
         Ok(place)
+    }
+
+    pub(super) fn full_error(&self) -> Error {
+        self.store
+            .disk_full
+            .with(|full| full.clone())
+            .unwrap_or(Error::Stopping)
     }
 
     /// One sync for all that wait, then the catalog, then their answers.
@@ -241,7 +320,11 @@ impl Writer {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
-        if let Err(error) = self.active.sync() {
+        let synced = match &mut self.active {
+            Some(active) => active.sync(),
+            None => Err(self.full_error()),
+        };
+        if let Err(error) = synced {
             for one in waiting {
                 one.refuse(&error);
             }
@@ -261,56 +344,18 @@ impl Writer {
                 }
                 Waiting::Mend(run, place, reply) => {
                     let result = self.store.record_mend(run, place);
+                    if let Err(error) = &result {
+                        self.fail(error);
+                    }
                     drop(reply.send(result.map(|()| place)));
                 }
+                Waiting::Moved(places, reply) => drop(reply.send(Ok(places))),
             }
         }
         woken.dedup();
         for destination in woken {
             self.store.wake(&destination);
         }
-    }
-
-    fn rotate(&mut self) -> Result<()> {
-        let old = self.active.id;
-        let seal = self.active.seal()?;
-        let next = SegmentId(old.0 + 1);
-        let active = Active::create(&self.store.segments_folder(), next)?;
-        let sealed = SealedAs {
-            values: seal.values,
-            crc: seal.crc,
-            stored: seal.stored,
-        };
-        let mut changes = Changes::new();
-        for (&run, open) in &self.open {
-            changes.next_group();
-            for (&segment, extent) in &open.extents {
-                commit::put_extent(run, segment, extent, &mut changes);
-            }
-            changes.put_bytes(keys::open_run(run), Vec::new());
-        }
-        changes.next_group();
-        changes.put(keys::segment(old), &Registered { sealed: Some(sealed) })?;
-        changes.put(keys::segment(next), &Registered { sealed: None })?;
-        changes.put(
-            keys::HIGH_WATER.to_vec(),
-            &HighWater {
-                segment: next,
-                values: 0,
-            },
-        )?;
-        self.store.catalog.apply(changes)?;
-        self.store.catalog.commit()?;
-        let folder = self.active.folder();
-        let reader = active.reader();
-        let previous = std::mem::replace(&mut self.active, active);
-        self.store.readers.exchange_active(reader, || {
-            drop(previous);
-            segment::settle(&folder)
-        })?;
-        self.store.note_sealed(old, sealed, next);
-        super::database::give_memory_back();
-        Ok(())
     }
 
     /// Catalog made durable, idle segment sealed, idle handles closed, a grown catalog copied.
@@ -326,22 +371,28 @@ impl Writer {
     }
 
     fn tick(&mut self) -> Result<()> {
-        if self.active.values() > 0 && self.open.is_empty() && self.last_write.elapsed() > IDLE_SEAL {
+        self.begin_again_where_there_is_room()?;
+        let idle = self.open.is_empty() && self.last_write.elapsed() > IDLE_SEAL;
+        if idle && self.active.as_ref().is_some_and(|active| active.values() > 0) {
             self.rotate()?;
         }
         if self.store.catalog.has_unsynced() {
             self.note_high_water()?;
             self.store.catalog.commit()?;
             self.store.catalog.rewrite_if_grown()?;
+            self.store.note_catalog_bytes();
         }
         Ok(())
     }
 
     fn note_high_water(&self) -> Result<()> {
+        let Some(active) = &self.active else {
+            return Ok(());
+        };
         let mut changes = Changes::new();
         let mark = HighWater {
-            segment: self.active.id,
-            values: self.active.synced_values(),
+            segment: active.id,
+            values: active.synced_values(),
         };
         changes.put(keys::HIGH_WATER.to_vec(), &mark)?;
         self.store.catalog.apply(changes)
@@ -350,7 +401,7 @@ impl Writer {
     fn stop(&mut self) -> Result<()> {
         self.store.check_running()?;
         self.finish_group();
-        if self.active.values() > 0 {
+        if self.active.as_ref().is_some_and(|active| active.values() > 0) {
             self.rotate()?;
         }
         self.store.catalog.commit()?;
@@ -359,8 +410,17 @@ impl Writer {
     }
 
     fn fail(&mut self, error: &Error) {
-        self.store.stop_after(error);
-        for one in std::mem::take(&mut self.waiting) {
+        let waiting = std::mem::take(&mut self.waiting);
+        // First of all what decides whether anything is acknowledged any more.
+        let result = if self.is_of_full_disk(error) {
+            self.let_go(error)
+        } else {
+            Err(error.clone())
+        };
+        if let Err(error) = result {
+            self.store.stop_after(&error);
+        }
+        for one in waiting {
             one.refuse(error);
         }
     }
@@ -372,6 +432,7 @@ impl Waiting {
         match self {
             Self::Run(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::Mend(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Moved(_, reply) => drop(reply.send(Err(error.clone()))),
         }
     }
 }

@@ -253,6 +253,8 @@ mod tests {
             bytes,
             free_bytes: 50,
             max_bytes: 100,
+            history_bytes: 0,
+            catalog_bytes: 0,
             full_at,
         };
         let mut told = Vec::new();

@@ -1,7 +1,6 @@
 //! The files of the page, compiled in. A browser keeps them and asks each time whether they are still the same.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use hyper::{Response, StatusCode};
 
@@ -61,11 +60,11 @@ impl Assets {
         let known = headers
             .get(IF_NONE_MATCH)
             .is_some_and(|tag| tag.as_bytes() == asset.tag.as_bytes());
-        let mut response = Response::new(Full::new(if known {
+        let mut response = Response::new(if known {
             Bytes::new()
         } else {
             Bytes::from_static(asset.content)
-        }));
+        });
         if known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -30,7 +29,16 @@ use attempts::Attempts;
 use session::{LIFETIME, RANDOM_BYTES, Sessions};
 
 /// Answers of the console.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Bytes>;
+
+/// Who is at the other end: the listener puts it into a request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Its address; none on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether it speaks TLS to us.
+    pub secure: bool,
+}
 
 /// The console and its sessions. Cheap to clone.
 #[derive(Clone)]
@@ -107,10 +115,11 @@ impl Console {
     }
 
     /// Answers what is the console's: `/`, `/assets/…`, `/session`, `/session/end`. None: it is somebody else's.
-    /// `secure` where the peer speaks TLS to us; a proxy's `X-Forwarded-Proto` is looked at, too.
-    pub fn answer(&self, head: &Parts, body: &[u8], peer: Option<IpAddr>, secure: bool) -> Option<Answer> {
+    pub fn answer(&self, head: &Parts, body: &[u8]) -> Option<Answer> {
         let now = Instant::now();
-        let secure = secure || headers::is_forwarded_https(&head.headers);
+        let client = head.extensions.get::<Client>();
+        let peer = client.and_then(|client| client.address);
+        let secure = client.is_some_and(|client| client.secure) || headers::is_forwarded_https(&head.headers);
         let answer = match (head.method.as_str(), head.uri.path()) {
             ("GET", "/session") => self.session(&head.headers, now),
             ("POST", "/session") => self.log_in(&head.headers, body, peer, secure, now),
@@ -118,7 +127,7 @@ impl Console {
             ("GET" | "HEAD", path) => self.inner.assets.answer(path, &head.headers)?,
             _ => return None,
         };
-        Some(secured(answer))
+        Some(answer)
     }
 
     fn session(&self, headers: &HeaderMap, now: Instant) -> Answer {
@@ -197,7 +206,7 @@ impl Console {
     fn log_out(&self, headers: &HeaderMap, secure: bool, now: Instant) -> Answer {
         match self.admit_at(&Method::POST, headers, now) {
             Admission::Session => {}
-            Admission::NoCsrfToken => return csrf_missing(),
+            Admission::NoCsrfToken => return fault(StatusCode::FORBIDDEN, Code::TokenRefused, CSRF_MISSING),
             Admission::None => return answer(StatusCode::OK, &json!({ "ended": false })),
         }
         if let Some(id) = headers::cookie(headers, &self.inner.cookie) {
@@ -231,14 +240,8 @@ impl Console {
     }
 }
 
-/// The answer to a change that a session's cookie came with, but not its CSRF token.
-pub fn csrf_missing() -> Answer {
-    fault(
-        StatusCode::FORBIDDEN,
-        Code::TokenRefused,
-        "a change needs the session's CSRF token in X-CSRF-Token; load the console again",
-    )
-}
+/// To a change that a session's cookie came with, but not its CSRF token.
+pub const CSRF_MISSING: &str = "a change needs the session's CSRF token in X-CSRF-Token; load the console again";
 
 /// Adds the headers that every answer of the admin listener carries.
 pub fn secured<B>(mut response: Response<B>) -> Response<B> {
@@ -257,7 +260,7 @@ fn fault(status: StatusCode, code: Code, text: &str) -> Answer {
 }
 
 fn answer(status: StatusCode, value: &serde_json::Value) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    let mut response = Response::new(Bytes::from(value.to_string()));
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -51,6 +51,9 @@ fn run() -> RunRecord {
         replay_of: Vec::new(),
         bytes: 0,
         timestamp: NOW,
+        letters_dropped_at: None,
+        message_id_salt: None,
+        rate: None,
     }
 }
 

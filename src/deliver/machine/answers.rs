@@ -15,6 +15,8 @@ const PERSISTS: u32 = 3;
 const RESETS: u32 = 3;
 /// So many failures of one event alone before the next one is tried.
 const STALLED_AFTER: u32 = 10;
+/// So often it is tried then, a second apart at most.
+const STALLED_TRIALS: u32 = 3;
 /// So many failures are told.
 const TELL_AFTER: u32 = 3;
 /// So many batches that only passed without gzip.
@@ -99,11 +101,23 @@ impl Machine {
     }
 
     fn accepted(&mut self, first: usize, sent: Room, took: Duration, plain: bool, now: Timestamp, step: &mut Step) {
+        let mut delivered = sent.events;
+        match &mut self.mode {
+            Mode::Stalled { at, trials, passed, .. } if !*passed && first == self.refused.len() => {
+                // The gateway takes others: the one before has its last chance.
+                (*passed, *at, *trials) = (true, first.saturating_sub(1), 0);
+                return;
+            }
+            Mode::Stalled { passed: true, .. } => delivered += 1,
+            // It was tried behind one that is not suspected any more: it is sent again in its turn.
+            _ if first > self.refused.len() => return,
+            _ => {}
+        }
         // A later event was accepted: the refused ones before it are to blame, not the gateway. Those behind it
         // (there are some where one of them was tried) get another chance.
         let mut buried = std::mem::take(&mut self.refused);
         buried.truncate(first);
-        self.bury_first(buried, sent.events, step);
+        self.bury_first(buried, delivered, step);
         self.streak = 0;
         self.attempts = 0;
         self.resets = 0;
@@ -113,7 +127,7 @@ impl Machine {
         self.accepted_at = Some(now);
         self.wait_until = None;
         self.size.passed(sent, took);
-        self.rate.count(sent.events, now);
+        self.rate.count(delivered, now);
         if plain && self.plain_next {
             self.plain_wins += 1;
             if self.plain_wins >= PLAIN_AFTER {
@@ -173,6 +187,10 @@ impl Machine {
                     self.enter(Mode::Flowing, step);
                 }
                 return;
+            }
+            Mode::Stalled { passed: true, .. } => {
+                self.answers_again(step);
+                return self.bury_stalled(step);
             }
             Mode::Stalled { .. } => self.drop_suspicion(),
             _ => {}
@@ -241,13 +259,20 @@ impl Machine {
         } else {
             2 * PERSISTS
         };
-        self.plain_next = persists && self.server_errors % patience == 0;
+        self.plain_next = persists && self.server_errors.is_multiple_of(patience);
         self.size.begin_ramp(AFTER_OUTAGE);
 
         let may_be_its_own = server_error || matches!(failure, Failure::Timeout | Failure::Reset);
         match &mut self.mode {
-            // It failed once more: does the next one pass?
-            Mode::Stalled { at, .. } if may_be_its_own && *at < self.refused.len() => *at += 1,
+            // It failed once more, and once more: does the next one pass?
+            Mode::Stalled { at, trials, passed, .. } if may_be_its_own && *at < self.refused.len() => {
+                *trials += 1;
+                match (*trials >= STALLED_TRIALS, *passed) {
+                    (false, _) => {}
+                    (true, false) => *at += 1,
+                    (true, true) => self.bury_stalled(step),
+                }
+            }
             Mode::Stalled { .. } => self.drop_suspicion(),
             Mode::Flowing | Mode::Failing { .. }
                 if may_be_its_own && sent.events == 1 && first == self.refused.len() =>
@@ -259,7 +284,15 @@ impl Machine {
                 if self.stalled >= STALLED_AFTER && now.since(self.stalled_since) >= STALLED {
                     self.stalled = 0;
                     self.refused.push(words.clone());
-                    self.enter(Mode::Stalled { at: first, words }, step);
+                    self.enter(
+                        Mode::Stalled {
+                            at: first,
+                            trials: 0,
+                            passed: false,
+                            words,
+                        },
+                        step,
+                    );
                 }
             }
             Mode::Flowing | Mode::Failing { .. } => self.stalled = 0,
@@ -310,8 +343,16 @@ impl Machine {
         }
     }
 
+    /// It fails where the next one passes: it is a dead letter, the next one is delivered.
+    fn bury_stalled(&mut self, step: &mut Step) {
+        let refused = std::mem::take(&mut self.refused);
+        self.bury_first(refused, 1, step);
+        self.attempts = 0;
+        self.enter(Mode::Flowing, step);
+    }
+
     /// The event that was suspected of failing by itself is an event like others again.
-    fn drop_suspicion(&mut self) {
+    pub(super) fn drop_suspicion(&mut self) {
         if let Mode::Stalled { words, .. } = &mut self.mode {
             let words = std::mem::take(words);
             self.refused.pop();

@@ -154,9 +154,14 @@ enum Mode {
         trials: u32,
         words: String,
     },
-    /// One event fails for ever where others might pass: it (the last refused) is tried once more, then the next.
+    /// One event (the last refused) fails for ever where others might pass: it is tried again, then the next one,
+    /// and where that passes, it once more. So an event that was only unlucky is not buried; at worst it arrives
+    /// after one that follows it.
     Stalled {
         at: usize,
+        trials: u32,
+        /// The next one has passed, and waits to be settled with it.
+        passed: bool,
         words: String,
     },
     /// Refused events with nothing behind them that could be accepted.
@@ -285,6 +290,7 @@ impl Machine {
             Event::Answered { judged, took } => self.answered(judged, took, now, random, &mut step),
             Event::Probed(probe) => self.probed(probe, now, random, &mut step),
             Event::StoreFailed(words) => {
+                self.drop_suspicion();
                 self.forget_window();
                 step.rewind = true;
                 self.flight = None;
@@ -607,12 +613,16 @@ impl Machine {
     }
 
     fn rekeyed(&mut self, destination: Destination, now: Timestamp, step: &mut Step) {
+        self.drop_suspicion();
         if let Some(Flight::Batch { stale, .. } | Flight::Probe { stale }) = &mut self.flight {
             *stale = true;
         } else {
             self.refused.clear();
         }
-        self.learned = Learned::default();
+        if self.learned != Learned::default() {
+            self.learned = Learned::default();
+            step.notices.push(Notice::Learned(self.learned));
+        }
         self.size = Size::new(self.limits.max_bytes, self.learned);
         self.size.begin_ramp(AFTER_OUTAGE);
         self.suspects = 0;

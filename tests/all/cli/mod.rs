@@ -2,6 +2,6 @@
 
 mod check;
 mod help;
-mod pintle;
+pub(crate) mod pintle;
 mod reading;
 mod token;

@@ -289,7 +289,7 @@ impl Execute {
         self
     }
 
-    fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         let mut plan = json!({
             "scheduled_plan_id": 42, "title": "Churn risk daily", "type": "Look",
             "url": "https://looker.corp.example/looks/17", "query_id": 9001,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::http::Request;
@@ -37,6 +38,10 @@ impl Config {
             .or_default()
             .insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    fn has(&self, section: &str, key: &str) -> bool {
+        self.sections.get(section).is_some_and(|keys| keys.contains_key(key))
     }
 
     pub(crate) fn more(mut self, toml: &str) -> Self {
@@ -71,6 +76,8 @@ pub(crate) struct Pintle {
     hub: SocketAddr,
     admin: SocketAddr,
     child: Option<Child>,
+    /// The hub's socket, held as systemd holds it.
+    socket: Option<TcpListener>,
 }
 
 impl Drop for Pintle {
@@ -85,6 +92,11 @@ impl Drop for Pintle {
 impl Pintle {
     /// A new store and a running server.
     pub(crate) fn start(config: Config) -> Self {
+        Self::start_on(config, None)
+    }
+
+    /// The same with a socket that outlives the process, as systemd's `pintle.socket` does.
+    pub(crate) fn start_on(config: Config, socket: Option<TcpListener>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pintle-test")
             .tempdir()
@@ -92,16 +104,22 @@ impl Pintle {
         let mut pintle = Self {
             folder,
             config,
-            hub: free_port(),
+            hub: socket
+                .as_ref()
+                .map_or_else(free_port, |socket| socket.local_addr().expect("its address")),
             admin: free_port(),
             child: None,
+            socket,
         };
         // Between finding a port free and taking it, somebody else may.
         for _ in 0..5 {
             if pintle.try_serve().is_ok() {
                 return pintle;
             }
-            (pintle.hub, pintle.admin) = (free_port(), free_port());
+            pintle.admin = free_port();
+            if pintle.socket.is_none() {
+                pintle.hub = free_port();
+            }
         }
         panic!("pintle does not start:\n{}", pintle.log_end());
     }
@@ -136,23 +154,62 @@ impl Pintle {
         }
     }
 
-    fn try_serve(&mut self) -> Result<(), String> {
-        assert!(self.child.is_none(), "it runs already");
+    /// Writes another configuration into the file; a running server knows nothing of it until it is told.
+    pub(crate) fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.write_config().expect("the configuration is written");
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.path("pintle.toml")
+    }
+
+    fn write_config(&self) -> std::io::Result<()> {
         let config = self
             .config
             .clone()
             .set("hub", "listen", &format!("\"{}\"", self.hub))
             .set("admin", "listen", &format!("\"{}\"", self.admin))
             .set("store", "path", &format!("{:?}", self.store().display().to_string()));
-        fs::write(self.path("pintle.toml"), config.text()).map_err(|error| error.to_string())?;
+        fs::write(self.config_file(), config.text())
+    }
+
+    /// Whether it serves: over TLS, which is the tests' own matter, whether it said so.
+    fn answers(&self, log_before: usize) -> bool {
+        if self.config.has("hub", "tls_cert_file") {
+            return self
+                .log()
+                .get(log_before..)
+                .is_some_and(|log| log.contains("Looker's hub URL: "));
+        }
+        Request::new("GET", "/health")
+            .ask(self.hub)
+            .is_ok_and(|answer| answer.status == 200)
+    }
+
+    fn try_serve(&mut self) -> Result<(), String> {
+        assert!(self.child.is_none(), "it runs already");
+        self.write_config().map_err(|error| error.to_string())?;
+        let log_before = self.log().len();
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .map_err(|error| error.to_string())?;
         let also = log.try_clone().map_err(|error| error.to_string())?;
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        if let Some(socket) = &self.socket {
+            // systemd's would be descriptor 3, which only unsafe code could hand over here.
+            let socket = socket.try_clone().map_err(|error| error.to_string())?;
+            command
+                .envs([
+                    ("LISTEN_FDS", "1"),
+                    ("LISTEN_FDS_FIRST_FD", "0"),
+                    ("LISTEN_FDNAMES", "hub"),
+                ])
+                .stdin(std::os::fd::OwnedFd::from(socket));
+        }
+        let mut child = command
             .arg("serve")
             .stdout(log)
             .stderr(also)
@@ -163,10 +220,7 @@ impl Pintle {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("it ended with {status}"));
             }
-            if Request::new("GET", "/health")
-                .ask(self.hub)
-                .is_ok_and(|answer| answer.status == 200)
-            {
+            if self.answers(log_before) {
                 self.child = Some(child);
                 return Ok(());
             }
@@ -187,12 +241,23 @@ impl Pintle {
         }
     }
 
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("the signal reaches it");
+    }
+
     /// SIGTERM, and how it ended; panics where it does not within `limit`.
     #[track_caller]
     pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended(limit)
+    }
+
+    /// How it ended; panics where it does not within `limit`.
+    #[track_caller]
+    pub(crate) fn ended(&mut self, limit: Duration) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
-            .expect("the signal reaches it");
         let began = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("it can be waited for") {
@@ -201,7 +266,7 @@ impl Pintle {
             if began.elapsed() > limit {
                 child.kill().ok();
                 child.wait().ok();
-                panic!("not ended {limit:?} after SIGTERM:\n{}", self.log_end());
+                panic!("not ended within {limit:?}:\n{}", self.log_end());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -239,17 +304,24 @@ impl Pintle {
 
     /// What an admin pastes into Looker.
     pub(crate) fn hub(&self) -> Hub {
-        let told = self.json(&["token"]);
-        let url = told["url"].as_str().expect("a url");
+        let (url, hub) = self.url_and_hub();
         assert_eq!(
             url.trim_end_matches('/'),
             format!("http://{}", self.hub),
             "the hub's URL"
         );
-        Hub {
+        hub
+    }
+
+    /// The same, with whatever URL is configured.
+    pub(crate) fn url_and_hub(&self) -> (String, Hub) {
+        let told = self.json(&["token"]);
+        let url = told["url"].as_str().expect("a url").to_owned();
+        let hub = Hub {
             address: self.hub,
             token: told["token"].as_str().expect("a token").to_owned(),
-        }
+        };
+        (url, hub)
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {

@@ -1,0 +1,364 @@
+//! Reads everything and compares: each sealed segment with its seal and the registry (values, CRC), each value with its own
+//! CRC, each chunk unpacked, each run counted against its record, every record of the catalog. `repair` acts on it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use super::catalog::decode;
+use super::error::Result;
+use super::keys;
+use super::mark::Mark;
+use super::records::{Cursor, DestinationRecord, HighWater, Letter, Queued, Registered, SealedAs, Seen};
+use super::recover::{self, Contents};
+use super::run::{RunRecord, RunState};
+use super::segment::{Seal, SegmentId};
+use super::state::Inner;
+use super::users;
+use crate::event::{RunId, Timestamp};
+
+/// Damages that are listed; of more only the number is told.
+const LISTED: usize = 1_000;
+/// Runs that one damage names.
+const NAMED: usize = 100;
+
+/// One damaged thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// What does not hold, and after a repair what was done.
+    pub what: String,
+    /// Which segment, chunk, run, or file.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// The runs it concerns, as far as they are known; at most 100.
+    pub runs: Vec<RunId>,
+}
+
+/// What reading everything has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Nothing is damaged.
+    pub ok: bool,
+    /// Runs in the list.
+    pub runs: u64,
+    /// Events that were read.
+    pub events: u64,
+    /// What is damaged; at most 1,000.
+    pub damaged: Vec<Damage>,
+}
+
+/// What a repair has to do with a damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ailing {
+    Catalog,
+    /// The whole segment cannot be read.
+    Segment(SegmentId),
+    /// Some of its chunks cannot.
+    Chunks(SegmentId),
+    SealFile(SegmentId),
+    UsersFile(SegmentId),
+    MarkFile(SegmentId),
+    Run(RunId),
+}
+
+/// A verification under way.
+pub(super) struct Survey<'a> {
+    pub(super) result: Verification,
+    pub(super) ailing: BTreeSet<Ailing>,
+    unlisted: u64,
+    /// Rows and chunks of runs whose last segment has not been read yet.
+    open: HashMap<RunId, Counted>,
+    visit: &'a mut dyn FnMut(&Damage),
+}
+
+#[derive(Default)]
+struct Counted {
+    rows: u64,
+    sequences: BTreeSet<u32>,
+    ended: bool,
+}
+
+impl Inner {
+    /// Reads everything; tells each damage at once, too.
+    pub(super) fn survey<'a>(&self, visit: &'a mut dyn FnMut(&Damage)) -> Result<Survey<'a>> {
+        let mut survey = Survey {
+            result: Verification {
+                ok: true,
+                runs: 0,
+                events: 0,
+                damaged: Vec::new(),
+            },
+            ailing: BTreeSet::new(),
+            unlisted: 0,
+            open: HashMap::new(),
+            visit,
+        };
+        self.read_catalog(&mut survey);
+        let segments: Vec<_> = self
+            .segments
+            .with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
+        for (id, sealed) in segments {
+            self.read_segment(id, sealed, &mut survey)?;
+        }
+        for (run, counted) in std::mem::take(&mut survey.open) {
+            self.compare_run(run, &counted, &mut survey)?;
+        }
+        if survey.unlisted > 0 {
+            let what = format!("{} more damages are not listed", survey.unlisted);
+            survey.result.damaged.push(Damage {
+                what,
+                place: "everywhere".to_owned(),
+                runs: Vec::new(),
+            });
+        }
+        Ok(survey)
+    }
+
+    /// Each record of the catalog must be what its key says.
+    fn read_catalog(&self, survey: &mut Survey<'_>) {
+        let mut unequal = Vec::new();
+        let mut runs = 0;
+        let read = self.catalog.each(b"", |key, value| {
+            match key.first() {
+                Some(b'r') => {
+                    let run: RunRecord = decode(key, value)?;
+                    runs += 1;
+                    if let Some(what) = unequal_accounts(&run) {
+                        unequal.push((run.id, what));
+                    }
+                }
+                Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
+                Some(b'q') => drop(decode::<Queued>(key, value)?),
+                Some(b'c') => drop(decode::<Cursor>(key, value)?),
+                Some(b'v' | b'p') => drop(decode::<Seen>(key, value)?),
+                Some(b'e') => drop(decode::<Letter>(key, value)?),
+                Some(b's') => drop(decode::<Registered>(key, value)?),
+                Some(b'x') => super::records::Extent::default().decode(key, value)?,
+                _ => {}
+            }
+            Ok(true)
+        });
+        survey.result.runs = runs;
+        if let Err(error) = read {
+            survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]);
+        }
+        for (run, what) in unequal {
+            survey.note(Ailing::Run(run), what, format!("run {run}"), &[run]);
+        }
+    }
+
+    fn read_segment(&self, id: SegmentId, sealed: Option<SealedAs>, survey: &mut Survey<'_>) -> Result<()> {
+        let place = format!("segment {id}");
+        let limit = match sealed {
+            Some(_) => None,
+            None => {
+                let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+                Some(high.filter(|high| high.segment == id).map_or(0, |high| high.values))
+            }
+        };
+        if let Some(sealed) = sealed {
+            self.read_files(id, sealed, survey)?;
+        }
+        let read = self
+            .readers
+            .reader(id, sealed.map(|sealed| sealed.values))
+            .and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
+        let contents = match read {
+            Ok(contents) => contents,
+            Err(error) => {
+                // It may have been removed since the list was made.
+                if self.segments.with(|segments| segments.contains_key(&id)) {
+                    let runs = self.runs_in(id)?;
+                    survey.note(Ailing::Segment(id), error.to_string(), place, &runs);
+                }
+                return Ok(());
+            }
+        };
+        for (number, what) in &contents.damaged {
+            let runs = self.runs_at(id, *number)?;
+            survey.note(
+                Ailing::Chunks(id),
+                what.clone(),
+                format!("{place} chunk {number}"),
+                &runs,
+            );
+        }
+        if let Some(sealed) = sealed.filter(|_| contents.damaged.is_empty())
+            && (contents.seal.values, contents.seal.crc) != (sealed.values, sealed.crc)
+        {
+            let what = format!(
+                "it holds {} values with checksum {:08x}, not {} with {:08x}",
+                contents.seal.values, contents.seal.crc, sealed.values, sealed.crc
+            );
+            let runs = self.runs_in(id)?;
+            survey.note(Ailing::Chunks(id), what, place, &runs);
+        }
+        self.count_runs(id, &contents, survey)
+    }
+
+    /// The small files beside a sealed database.
+    fn read_files(&self, id: SegmentId, sealed: SealedAs, survey: &mut Survey<'_>) -> Result<()> {
+        let folder = id.folder(&self.segments_folder());
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let seal = match Seal::read(&folder) {
+            Ok(Some(seal)) if (seal.values, seal.crc) == (sealed.values, sealed.crc) => None,
+            Ok(Some(seal)) => Some(format!(
+                "it says {} values, the registry {}",
+                seal.values, sealed.values
+            )),
+            Ok(None) => Some("it is missing".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(what) = seal {
+            survey.note(
+                Ailing::SealFile(id),
+                what,
+                folder.join("seal").display().to_string(),
+                &[],
+            );
+        }
+        let index = folder.join("users");
+        if index.exists() && users::read(&folder).is_none() {
+            let what = "the index of users does not fit its checksum; searches read the whole segment".to_owned();
+            survey.note(Ailing::UsersFile(id), what, index.display().to_string(), &[]);
+        }
+        if let Err(error) = Mark::read(&folder) {
+            let mark = folder.join("delivered").display().to_string();
+            survey.note(Ailing::MarkFile(id), error.to_string(), mark, &[]);
+        }
+        Ok(())
+    }
+
+    fn count_runs(&self, id: SegmentId, contents: &Contents, survey: &mut Survey<'_>) -> Result<()> {
+        let old = Timestamp::now().0 - i64::try_from(self.settings.keep_runs.as_millis()).unwrap_or(i64::MAX);
+        for closed in &contents.closed {
+            let run = &closed.run;
+            let recent = run.stored_at.is_some_and(|at| at.0 > old);
+            if recent && self.run(run.id)?.is_none() {
+                let what = "the run is in its segment and not in the catalog".to_owned();
+                survey.note(Ailing::Catalog, what, format!("run {}", run.id), &[run.id]);
+            }
+        }
+        for (&run, found) in &contents.runs {
+            if self.is_receiving(run) {
+                continue;
+            }
+            let chunks = self.chunks_of(run)?;
+            let rows: BTreeMap<u32, u64> = found
+                .extent
+                .numbered()
+                .zip(&found.chunks)
+                .map(|((_, value), chunk)| (value, chunk.events + chunk.dead))
+                .collect();
+            let events: BTreeMap<u32, u64> = found
+                .extent
+                .numbered()
+                .zip(&found.chunks)
+                .map(|((_, value), chunk)| (value, chunk.events))
+                .collect();
+            let ended = contents.closed.iter().any(|closed| closed.run.id == run);
+            let counted = survey.open.entry(run).or_default();
+            counted.ended |= ended;
+            for one in chunks.iter().filter(|one| one.place.segment == id) {
+                if let Some(count) = rows.get(&one.place.value) {
+                    counted.rows += count;
+                    counted.sequences.insert(one.sequence);
+                    survey.result.events += events.get(&one.place.value).copied().unwrap_or(0);
+                }
+            }
+            if chunks.iter().all(|one| one.place.segment <= id)
+                && let Some(counted) = survey.open.remove(&run)
+            {
+                self.compare_run(run, &counted, survey)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A run of which everything is here must have as many rows as its record says; what waits must be here.
+    fn compare_run(&self, id: RunId, counted: &Counted, survey: &mut Survey<'_>) -> Result<()> {
+        let Some(run) = self.catalog.get::<RunRecord>(&keys::run(id))? else {
+            return Ok(());
+        };
+        let chunks = self.chunks_of(id)?;
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
+            return Ok(());
+        };
+        let contiguous = chunks.len() as u64 == u64::from(last.sequence - first.sequence) + 1;
+        let unread = chunks.len() - counted.sequences.len().min(chunks.len());
+        let place = format!("run {id}");
+        if unread > 0 {
+            survey.note(
+                Ailing::Run(id),
+                format!("{unread} of its chunks are not where they should be"),
+                place,
+                &[id],
+            );
+            return Ok(());
+        }
+        let refers = self.is_replay(id)?;
+        let whole = first.sequence == 0 && contiguous && counted.ended && run.error.is_none() && !refers;
+        if whole && run.state != RunState::Failed && counted.rows != run.rows {
+            let what = format!("{} rows are stored, its record says {}", counted.rows, run.rows);
+            survey.note(Ailing::Run(id), what, place, &[id]);
+        }
+        Ok(())
+    }
+
+    /// The runs that list a chunk.
+    fn runs_at(&self, id: SegmentId, value: u32) -> Result<Vec<RunId>> {
+        let mut runs = Vec::new();
+        for run in self.runs_in(id)? {
+            if self.extent_in(run, id)?.0.chunks.contains(&value) {
+                runs.push(run);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+impl Survey<'_> {
+    pub(super) fn note(&mut self, ailing: Ailing, what: String, place: String, runs: &[RunId]) {
+        self.ailing.insert(ailing);
+        self.result.ok = false;
+        let damage = Damage {
+            what,
+            place,
+            runs: runs.iter().take(NAMED).copied().collect(),
+        };
+        (self.visit)(&damage);
+        if self.result.damaged.len() < LISTED {
+            self.result.damaged.push(damage);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+}
+
+/// What of the equations does not hold.
+fn unequal_accounts(run: &RunRecord) -> Option<String> {
+    if run.state == RunState::Receiving || (run.state == RunState::Failed && run.pending == 0) {
+        return None;
+    }
+    if run.rows != run.events + run.dead_rows {
+        return Some(format!(
+            "{} rows are not {} events and {} dead rows",
+            run.rows, run.events, run.dead_rows
+        ));
+    }
+    if run.events != run.delivered + run.pending + run.dead_events {
+        return Some(format!(
+            "{} events are not {} delivered, {} pending and {} dead ones",
+            run.events, run.delivered, run.pending, run.dead_events
+        ));
+    }
+    if run.dead_letters + run.dropped != run.dead_rows + run.dead_events {
+        return Some(format!(
+            "{} dead letters and {} dropped are not {} dead rows and {} dead events",
+            run.dead_letters, run.dropped, run.dead_rows, run.dead_events
+        ));
+    }
+    None
+}
