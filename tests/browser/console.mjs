@@ -46,6 +46,7 @@ async function story(scheme, width) {
   const look = async (what) => {
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     assert.ok(overflow <= 0, `${name} ${what}: ${overflow} px wider than the screen`);
+    await page.evaluate(() => window.scrollTo(0, 0));
     await page.screenshot({ path: join(told.screenshots, `${name}-${what}.png`), fullPage: true });
     await page.evaluate(axe);
     const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
@@ -191,6 +192,7 @@ try {
 } catch (error) {
   console.error(error);
   for (const [index, page] of browser.contexts().flatMap((context) => context.pages()).entries()) {
+    await page.evaluate(() => window.scrollTo(0, 0));
     await page.screenshot({ path: join(told.screenshots, `failed-${index}.png`) }).catch(() => {});
     console.error(`the page was ${page.url()}:\n${await page.locator('main').innerText().catch(() => '')}`);
   }

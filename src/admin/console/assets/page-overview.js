@@ -122,9 +122,9 @@ const rateOf = (status) => status.destinations.reduce((sum, one) => sum + one.ev
 function overviewFacts(status) {
   const { store, backlog, runs } = status;
   return facts(
-    ['Waiting', f.count(backlog.events), backlog.oldest_at ? `the oldest since ${f.time(backlog.oldest_at)}` : 'nothing'],
+    ['Waiting', f.count(backlog.events), backlog.oldest_at ? `the oldest since ${f.time(backlog.oldest_at)}` : null],
     ['Delivery', f.rate(rateOf(status)), 'over half a minute'],
-    ['Dead letters', status.dead_letters ? h('a', { href: '#/dead' }, f.count(status.dead_letters)) : '0', status.dead_letters ? 'want a look' : 'none'],
+    ['Dead letters', status.dead_letters ? h('a', { href: '#/dead' }, f.count(status.dead_letters)) : '0', status.dead_letters ? 'want a look' : null],
     ['Runs', runs.active ? `${f.count(runs.active)} coming in` : f.count(runs.stored), `${f.count(runs.stored)} stored, ${f.count(runs.failed)} failed`],
     ['Store', f.bytes(store.bytes), `of ${f.bytes(store.max_bytes)}; ${f.bytes(store.free_bytes)} free on the disk`]);
 }

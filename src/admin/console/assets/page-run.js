@@ -12,7 +12,7 @@ const LETTERS = 50;
 export function run(app, { main, arguments: [id], signal, failed }) {
   const head = h('div', {});
   const story = h('section', {}, h('h2', {}, 'What happened'));
-  const steps = h('ol', { class: 'story' });
+  const steps = h('ol', { class: 'story', tabindex: '0', 'aria-label': 'What happened, in the order of time' });
   const events = h('section', {}, h('h2', {}, 'First events'), h('p', {}, button(`Show the first ${EVENTS}`, () => showEvents())));
   const letters = h('section', {});
   story.append(steps);

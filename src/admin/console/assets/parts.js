@@ -45,7 +45,7 @@ export function runsTable(runs, names, empty) {
     { name: 'Delivered', number: true, cell: (run) => f.count(run.delivered) },
     { name: 'Waiting', number: true, cell: (run) => f.count(run.pending) },
     { name: 'Dead', number: true, cell: (run) => f.count(run.dead_letters) },
-    { name: 'Destination', cell: (run) => names(run.destination) },
+    { name: 'Destination', cell: (run) => destinationLink(run.destination, names(run.destination)) },
   ], runs, empty);
 }
 

@@ -104,6 +104,14 @@ function svg(points, stepSeconds, now, width, height) {
     ...axis(topOfBars, quickest, (value) => `${f.short(value)}/s`).filter(Boolean),
     ...times.map((at) => s('text', { class: 'tick', x: x(at), y: height - 6, 'text-anchor': 'middle' }, f.time(at))));
 
+  const first = shown[0]?.at ?? now;
+  if (first - (now - HOUR) > 60_000) {
+    // Before that nothing was recorded, which is not the same as nothing.
+    const until = x(first) - LEFT;
+    drawn.append(...[TOP, topOfBars].map((at) => s('rect', { class: 'unknown', x: LEFT, y: at, width: until, height: panel })),
+      s('line', { class: 'since', x1: x(first), x2: x(first), y1: TOP, y2: topOfBars + panel }),
+      ...(until > 170 ? [s('text', { class: 'tick', x: LEFT + until / 2, y: TOP + panel / 2 + 4, 'text-anchor': 'middle' }, 'no record from before pintle’s start')] : []));
+  }
   const y = (value) => TOP + panel - (value / largest) * panel;
   for (const piece of pieces(shown, stepSeconds)) {
     const line = piece.map((point, index) => `${index ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point.backlog).toFixed(1)}`).join('');
@@ -122,7 +130,7 @@ function svg(points, stepSeconds, now, width, height) {
     const right = x(last.at) > width - 90;
     drawn.append(
       s('circle', { class: 'dot', cx: x(last.at), cy: y(last.backlog), r: 3.5 }),
-      s('text', { class: 'now', x: right ? width - RIGHT - 8 : x(last.at) + 8, y: Math.max(TOP - 2, y(last.backlog) - 8), 'text-anchor': right ? 'end' : 'start' },
+      s('text', { class: 'now', x: right ? width - RIGHT : x(last.at) + 8, y: Math.max(TOP - 3, y(last.backlog) - 9), 'text-anchor': right ? 'end' : 'start' },
         `${f.short(last.backlog)} now`));
   }
   return drawn;
