@@ -43,8 +43,11 @@ export function query(values) {
   return text ? `?${text}` : '';
 }
 
-/** The first `most` items of a listing of JSON lines, within `mostBytes`; the rest is not read. */
-export async function first(path, most, signal, mostBytes = 16e6) {
+/** More is not read for one page. */
+const MOST_BYTES = 16e6;
+
+/** The first `most` wanted items of a listing of JSON lines; the rest is not read. */
+export async function first(path, most, signal, wanted = () => true) {
   const answer = await ask('GET', path, undefined, signal);
   const reader = answer.body.getReader();
   const decoder = new TextDecoder();
@@ -55,9 +58,9 @@ export async function first(path, most, signal, mostBytes = 16e6) {
     const { done, value } = await reader.read();
     rest += done ? decoder.decode() : decoder.decode(value, { stream: true });
     read += value?.length ?? 0;
-    rest = take(rest, items, most, done);
+    rest = take(rest, items, wanted, done);
     if (done) return { items, more: false };
-    if (items.length >= most || read > mostBytes) {
+    if (items.length >= most || read > MOST_BYTES) {
       await reader.cancel();
       return { items: items.slice(0, most), more: true };
     }
@@ -65,9 +68,9 @@ export async function first(path, most, signal, mostBytes = 16e6) {
 }
 
 /** Takes whole lines off a text. A row that came with line breaks is whole only where it is JSON. */
-function take(text, items, most, done) {
+function take(text, items, wanted, done) {
   let from = 0;
-  for (let end = text.indexOf('\n'); end >= 0 && items.length <= most; end = text.indexOf('\n', end + 1)) {
+  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', end + 1)) {
     const line = text.slice(from, end);
     let item;
     try {
@@ -78,10 +81,10 @@ function take(text, items, most, done) {
     from = end + 1;
     if (item === undefined) continue;
     if (item.error !== undefined && item.code !== undefined && item.run === undefined) throw new Fault(item.error, 500, item.code);
-    items.push(item);
+    if (wanted(item)) items.push(item);
   }
   const rest = text.slice(from);
-  if (done && rest.trim() !== '') items.push(JSON.parse(rest));
+  if (done && rest.trim() !== '') throw new Fault('the answer was cut', 0);
   return rest;
 }
 

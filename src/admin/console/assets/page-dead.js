@@ -54,14 +54,14 @@ function group(app, letters, again) {
   const runs = [...new Set(letters.map((letter) => letter.run))];
   const events = letters.filter((letter) => letter.event);
   const ids = (some) => ({ ids: some.map((letter) => letter.id) });
-  const what = `${f.many(letters.length, 'dead letter')} such as: ${one.reason}`;
+  const what = letters.length === 1 ? `Row ${f.count(one.row)}: ${one.reason}` : `${f.many(letters.length, 'dead letter')} such as: ${one.reason}`;
   return h('section', { class: 'group' },
-    h('h2', {}, h('span', { class: 'number' }, f.count(letters.length)), ' ', one.reason),
+    h('h2', {}, h('span', { class: 'times' }, `${f.count(letters.length)} ×`), one.reason),
     h('p', { class: 'quiet' }, 'for ', destinationLink(one.destination, app.nameOf(one.destination)), ', of ',
       runs.length === 1 ? ['run ', runLink(runs[0])] : f.many(runs.length, 'run'), ', the last ', f.ago(letters.map((letter) => letter.at).sort().at(-1))),
     h('div', { class: 'buttons' },
-      events.length ? button('Send these again', () => changeDead('requeue', ids(events), what).then(again)) : null,
-      button('Drop these', () => changeDead('drop', ids(letters), what).then(again), 'danger')),
+      events.length ? button(letters.length === 1 ? 'Send it again' : `Send ${events.length === letters.length ? 'these' : f.count(events.length)} again`, () => changeDead('requeue', ids(events), what).then(again)) : null,
+      button(letters.length === 1 ? 'Drop it' : 'Drop these', () => changeDead('drop', ids(letters), what).then(again), 'danger')),
     h('details', {}, h('summary', {}, letters.length > IN_GROUP ? `The first ${IN_GROUP} of them` : letters.length === 1 ? 'Look at it' : 'Look at them'),
       h('ul', { class: 'letters' }, letters.slice(0, IN_GROUP).map((letter) => letterItem(letter, again)))));
 }

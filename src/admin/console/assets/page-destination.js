@@ -29,7 +29,7 @@ export function destination(app, { main, arguments: [id], signal, failed }) {
   const readRuns = async () => {
     last = Date.now();
     const { items } = await first(`/api/runs${query({ destination: id, limit: 10, lines: true })}`, 10, signal);
-    putIfChanged(runs, items, () => runsTable(items, app.nameOf, 'None.'));
+    putIfChanged(runs, items, () => runsTable(items, null, 'None.'));
   };
   readRuns().catch(failed);
   return {
@@ -43,13 +43,13 @@ export function destination(app, { main, arguments: [id], signal, failed }) {
 function header(one, say, found) {
   const name = f.destinationName(one);
   const waiting = f.many(one.backlog.events, 'event');
-  const act = (word, dialog) => ask({ ...dialog, act: async () => {
+  const act = (word, done, dialog) => ask({ ...dialog, act: async () => {
     const now = await say(word, dialog.body?.() ?? {});
-    return [`${name} is now ${f.state(now.state)[1]}.`, ...(now.warnings ?? [])].join(' ');
+    return [done, ...(now.warnings ?? [])].join(' ');
   } });
   const resume = () => {
     const bury = h('input', { type: 'checkbox', id: 'bury' });
-    return act('resume', {
+    return act('resume', `Deliveries to ${name} go on.`, {
       title: `Resume ${name}?`, text: `Deliveries go on; ${waiting} wait.`, button: 'Resume',
       fields: [h('p', { class: 'check' }, bury, h('label', { for: 'bury' }, 'What the gateway refuses becomes dead letters, however many'))],
       body: () => ({ bury: bury.checked }),
@@ -70,7 +70,7 @@ function header(one, say, found) {
     h('p', { class: 'crumb' }, h('a', { href: '#/' }, 'Overview'), ' / ', h('span', { class: 'id' }, one.id)),
     h('h1', {}, name, ' ', badge(one.state)),
     one.reason ? h('p', { class: 'note' }, one.since ? ['Since ', moment(one.since), ': '] : null, one.reason) : h('p', { class: 'lead' }, 'Nothing is in its way.'),
-    facts(['Waiting', f.count(one.backlog.events), one.backlog.oldest_at ? `the oldest since ${f.time(one.backlog.oldest_at)}` : f.bytes(one.backlog.bytes)],
+    facts(['Waiting', f.count(one.backlog.events), one.backlog.events ? `${f.bytes(one.backlog.bytes)}, the oldest since ${f.time(one.backlog.oldest_at)}` : null],
       ['Rate', f.rate(one.events_per_second)], ['Forecast', forecast(one)], ['Delivered', f.short(one.delivered)],
       ['Dead letters', one.dead_letters ? h('a', { href: `#/dead${query({ destination: one.id })}` }, f.count(one.dead_letters)) : '0']),
     h('dl', { class: 'list' },
@@ -78,10 +78,10 @@ function header(one, say, found) {
       one.next_attempt_at ? h('div', {}, h('dt', {}, 'Next attempt'), h('dd', {}, moment(one.next_attempt_at, f.exact), `, after ${f.many(one.attempts, 'failure')}`)) : null),
     h('div', { class: 'buttons' },
       one.state === 'paused' || one.state === 'held' ? button('Resume…', resume, 'primary') : null,
-      one.state === 'paused' ? null : button('Pause…', () => act('pause', {
+      one.state === 'paused' ? null : button('Pause…', () => act('pause', `Deliveries to ${name} are paused.`, {
         title: `Pause ${name}?`, button: 'Pause',
         text: 'Nothing goes to it until you resume it, also after a restart. Looker’s runs are still taken, and wait.' })),
-      ['backing_off', 'held'].includes(one.state) ? button('Try now…', () => act('retry', {
+      ['backing_off', 'held'].includes(one.state) ? button('Try now…', () => act('retry', `${name} is tried now.`, {
         title: `Try ${name} now?`, text: `The next attempt is made at once instead of at its time; ${waiting} wait.`, button: 'Try now' })) : null,
       button('Probe', probe)),
   ];

@@ -66,7 +66,7 @@ export function replay(app, { main, query: address, signal }) {
     filter({ selection, destinations: app.destinations(), submit: (next) => app.go(`/replay${query(next)}`), button: 'Choose' }),
     h('div', { class: 'filter' }, field('r-to', 'Send to', to), field('r-rate', 'At most, events a second', rate),
       h('div', { class: 'field check' }, ids, h('label', { for: 'r-ids' }, 'New message ids (RudderStack takes them for other events)')),
-      chosen ? button('Show the plan', makePlan, 'primary') : null),
+      chosen ? button('Plan again with these', makePlan) : null),
     chosen ? h('p', { class: 'quiet' }, `Chosen: events ${inWords(selection)}.`) : h('p', { class: 'empty' }, 'Choose some events first: a run, a look, a user, a time.'),
     plan, past);
   if (chosen) makePlan();

@@ -2,24 +2,29 @@
 
 import { h, put, putIfChanged } from './dom.js';
 import { first, query } from './api.js';
+import { title } from './format.js';
 import { busy, fault, runsTable } from './parts.js';
 import { filter, inWords, RUN_STATES, selectionOf } from './filter.js';
 
 const PAGE = 50;
+/** So many are looked at for a title. */
+const SEARCHED = 5_000;
 
 export function runs(app, { main, query: address, signal }) {
   const selection = selectionOf(address);
+  const { title: like = '', ...asked } = selection;
+  const wanted = (one) => !like || title(one).toLowerCase().includes(like.toLowerCase());
   const listed = h('div', {});
   const more = h('p', {});
   put(main, h('h1', {}, 'Runs'),
-    filter({ selection, destinations: app.destinations(), states: RUN_STATES, submit: (chosen) => app.go(`/runs${query(chosen)}`) }),
+    filter({ selection, destinations: app.destinations(), states: RUN_STATES, titles: true, submit: (chosen) => app.go(`/runs${query(chosen)}`) }),
     listed, more);
   let shown = [];
   let last = 0;
 
   const render = () => putIfChanged(listed, shown, () => runsTable(shown, app.nameOf,
     Object.keys(selection).length ? `No run ${inWords(selection)}.` : 'No run yet: the first one comes when Looker sends a look here.'));
-  const read = async (until) => first(`/api/runs${query({ ...selection, ...(until ? { until } : {}), limit: PAGE, lines: true })}`, PAGE, signal);
+  const read = async (until) => first(`/api/runs${query({ ...asked, ...(until ? { until } : {}), limit: like ? SEARCHED : PAGE, lines: true })}`, PAGE, signal, wanted);
   const older = async () => {
     const before = shown.at(-1);
     // The next millisecond: two runs may have come in the same one.
@@ -52,7 +57,7 @@ export function runs(app, { main, query: address, signal }) {
   return {
     /** New runs and states, every three seconds where the search is a cheap one. */
     status: () => {
-      if (Date.now() - last < 3_000 || document.hidden || selection.user || selection.event) return;
+      if (Date.now() - last < 3_000 || document.hidden || like || selection.user || selection.event) return;
       readAll().catch(() => { /* the link's state says it */ });
     },
   };

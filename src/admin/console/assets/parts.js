@@ -34,7 +34,7 @@ export function table(caption, columns, rows, empty) {
       }))))));
 }
 
-/** Runs, newest first. */
+/** Runs, newest first; without `names` their destination is known. */
 export function runsTable(runs, names, empty) {
   return table('Runs', [
     { name: 'Run', cell: (run) => [h('a', { href: `#/runs/${run.id}`, class: 'title' }, f.title(run)),
@@ -45,8 +45,8 @@ export function runsTable(runs, names, empty) {
     { name: 'Delivered', number: true, cell: (run) => f.count(run.delivered) },
     { name: 'Waiting', number: true, cell: (run) => f.count(run.pending) },
     { name: 'Dead', number: true, cell: (run) => f.count(run.dead_letters) },
-    { name: 'Destination', cell: (run) => destinationLink(run.destination, names(run.destination)) },
-  ], runs, empty);
+    names ? { name: 'Destination', cell: (run) => destinationLink(run.destination, names(run.destination)) } : null,
+  ].filter(Boolean), runs, empty);
 }
 
 function marks(run) {
@@ -94,8 +94,8 @@ export async function changeDead(verb, letters, what, more) {
     title: requeue ? `Send ${letter} again?` : `Drop ${letter} for good?`,
     text: [
       what,
-      requeue ? 'They go to the end of their destination’s queue. What is wrong with them may be wrong still: then they come back here.'
-        : 'They are then gone from here and cannot be sent again.',
+      requeue ? 'What is sent again waits behind what waits now. Where the trouble is still there, it comes back here.'
+        : 'What is dropped is gone from here and cannot be sent again.',
       left, more,
     ].filter(Boolean),
     button: requeue ? `Send ${letter} again` : `Drop ${letter}`,
