@@ -47,6 +47,11 @@ async function story(scheme, width, first) {
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     assert.ok(overflow <= 0, `${name} ${what}: ${overflow} px wider than the screen`);
     await page.evaluate(() => window.scrollTo(0, 0));
+    const plot = page.locator('.plot svg');
+    if (await plot.count()) {
+      const [drawn, shown] = await plot.evaluate((svg) => [Number(svg.getAttribute('width')), svg.parentElement.clientWidth]);
+      assert.ok(Math.abs(drawn - shown) <= 1, `${name} ${what}: the plot is drawn ${drawn} px wide for ${shown} px`);
+    }
     await page.screenshot({ path: join(told.screenshots, `${name}-${what}.png`), fullPage: true });
     await page.evaluate(axe);
     const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
@@ -203,6 +208,11 @@ try {
   console.error(error);
   for (const [index, page] of browser.contexts().flatMap((context) => context.pages()).entries()) {
     await page.evaluate(() => window.scrollTo(0, 0));
+    const plot = page.locator('.plot svg');
+    if (await plot.count()) {
+      const [drawn, shown] = await plot.evaluate((svg) => [Number(svg.getAttribute('width')), svg.parentElement.clientWidth]);
+      assert.ok(Math.abs(drawn - shown) <= 1, `${name} ${what}: the plot is drawn ${drawn} px wide for ${shown} px`);
+    }
     await page.screenshot({ path: join(told.screenshots, `failed-${index}.png`) }).catch(() => {});
     console.error(`the page was ${page.url()}:\n${await page.locator('main').innerText().catch(() => '')}`);
   }

@@ -54,5 +54,5 @@ export function say(sentence, bad = false) {
   const close = h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close this message' }, '×');
   close.addEventListener('click', () => put(said));
   put(said, h('p', { class: bad ? 'bad' : '' }, h('span', { 'aria-hidden': 'true' }, bad ? '! ' : '✓ '), sentence, close));
-  hide = setTimeout(() => put(said), 20_000);
+  hide = setTimeout(() => put(said), 12_000);
 }

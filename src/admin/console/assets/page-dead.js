@@ -24,7 +24,13 @@ export function dead(app, { main, query: address, signal }) {
   put(listed, busy('Reading dead letters…'));
 
   const body = any ? selection : { all: true };
+  let known = null;
+  let readAt = 0;
+  const fresh = h('p', { role: 'status' });
+  summary.after(fresh);
   const read = async () => {
+    readAt = Date.now();
+    put(fresh);
     const { items, more } = await first(`/api/dead${query({ ...selection, lines: true })}`, MOST, signal);
     const again = () => { read().catch(show); };
     const groups = new Map();
@@ -46,7 +52,16 @@ export function dead(app, { main, query: address, signal }) {
   };
   const show = (error) => { if (error.name !== 'AbortError') put(listed, fault(error)); };
   read().catch(show);
-  return {};
+  return {
+    /** What is being looked at does not move under the eye: new ones are offered. */
+    status: (status) => {
+      const changed = known !== null && known !== status.dead_letters;
+      known = status.dead_letters;
+      // A change made here is in the list already.
+      if (!changed || Date.now() - readAt < 3_000) return;
+      put(fresh, `There ${known === 1 ? 'is' : 'are'} now ${f.many(known, 'dead letter')} in all. `, button('Read again', () => read().catch(show)));
+    },
+  };
 }
 
 function group(app, letters, again) {

@@ -50,7 +50,9 @@ export function replay(app, { main, query: address, signal }) {
     const where = app.nameOf(found.destination);
     const done = await ask({
       title: `Send ${f.many(found.events, 'event')} again?`,
-      text: [`To ${where}: the stored events of ${f.many(found.runs, 'run')}, after what comes from Looker meanwhile.`, ...(found.warnings ?? [])],
+      text: [`To ${where}: the stored events of ${f.many(found.runs, 'run')}, after what comes from Looker meanwhile.`,
+        order.new_message_ids ? 'Under new message ids: RudderStack takes them for other events than those it has.' : null,
+        order.rate ? `At most ${f.many(order.rate, 'event')} a second.` : null, ...(found.warnings ?? [])].filter(Boolean),
       button: `Replay ${f.many(found.events, 'event')}`,
       act: async () => {
         made = await post('/api/replay', order);
@@ -65,7 +67,7 @@ export function replay(app, { main, query: address, signal }) {
     h('p', { class: 'lead' }, 'Sends stored, delivered events again. First you see what it would send; nothing goes before you say so.'),
     filter({ selection, destinations: app.destinations(), submit: (next) => app.go(`/replay${query(next)}`), button: 'Choose' }),
     h('div', { class: 'filter' }, field('r-to', 'Send to', to), field('r-rate', 'At most, events a second', rate),
-      h('div', { class: 'field check' }, ids, h('label', { for: 'r-ids' }, 'New message ids (RudderStack takes them for other events)')),
+      h('div', { class: 'field check' }, ids, h('label', { for: 'r-ids' }, 'New message ids')),
       chosen ? button('Plan again with these', makePlan) : null),
     chosen ? h('p', { class: 'quiet' }, `Chosen: events ${inWords(selection)}.`) : h('p', { class: 'empty' }, 'Choose some events first: a run, a look, a user, a time.'),
     plan, past);

@@ -50,7 +50,7 @@ export function plot() {
 
   /** `points` with `at` in milliseconds. */
   const draw = (points, stepSeconds, now) => {
-    const width = Math.max(280, Math.round(drawing.clientWidth || 900));
+    const width = Math.max(280, Math.floor(drawing.getBoundingClientRect().width));
     const height = width < 500 ? 220 : 250;
     put(drawing, svg(points, stepSeconds, now, width, height));
     put(rows, steps(points, stepSeconds, now, 12).filter((step) => step.backlog !== null).map((step) => h('tr', {},
