@@ -25,7 +25,10 @@ pub(super) fn bounds(prefix: &str) -> Option<(RunId, RunId)> {
         let padding = std::iter::repeat_n(with, 26 - text.len());
         Ulid::from_string(&text.chars().chain(padding).collect::<String>()).ok()
     };
-    Some((RunId(padded('0')?), RunId(padded('Z')?)))
+    let (low, high) = (RunId(padded('0')?), RunId(padded('Z')?));
+    // A first character beyond 7 is beyond 128 bits, and some letters are read as digits.
+    let lower = text.to_ascii_lowercase();
+    (low.to_string().starts_with(&lower) && low <= high).then_some((low, high))
 }
 
 impl Service {
@@ -205,10 +208,11 @@ mod tests {
     #[test]
     fn a_beginning_has_bounds() {
         let (low, high) = bounds("01k1").unwrap();
+        assert!(bounds("7").is_some_and(|(low, high)| low < high));
         assert!(low.to_string().starts_with("01k1000") && high.to_string().starts_with("01k1zzz"));
         let (low, high) = bounds(&low.to_string()).unwrap();
         assert_eq!(low, high);
-        for none in ["", "8", "u", "01k1-", "01k100000000000000000000000"] {
+        for none in ["", "8", "u", "o1k", "zz", "01k1-", "01k100000000000000000000000"] {
             assert_eq!(bounds(none), None, "{none}");
         }
         assert_eq!(common("01kab", "01kb"), 3);

@@ -251,7 +251,7 @@ mod tests {
                 r#"{"type":"track","event":"x","userId":"u","properties":{"a":1e400}}"#,
                 "no good JSON: number out of range",
             ),
-            (long.as_str(), "442 bytes are more than events.max_event_bytes = 400"),
+            (long.as_str(), "440 bytes are more than events.max_event_bytes = 400"),
         ];
         for (event, why) in cases {
             let said = taken(event, Some("kept")).unwrap_err();

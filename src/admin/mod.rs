@@ -27,11 +27,16 @@ pub mod selection;
 mod service;
 mod status;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod trace;
 pub mod views;
 
+pub use audit::{AuditForm, AuditRows};
 pub use dead::Letters;
+pub use destinations::Word;
 pub use fault::{Fault, Kind};
+pub use import::ImportOrder;
 pub use out::{Lines, Out};
 pub use replay::ReplayOrder;
 pub use service::{Service, Setup};

@@ -105,13 +105,7 @@ impl Service {
         if let Some(named) = self.named().into_iter().find(|named| named.id == id) {
             return Ok(named);
         }
-        let known: Vec<String> = self.known_destinations();
-        let by_prefix: Vec<&String> = known.iter().filter(|one| one.starts_with(text)).collect();
-        if let [only] = by_prefix.as_slice()
-            && let Some(found) = self.store().destination(&DestinationId(only.as_str().into()))
-        {
-            return Ok(found.destination);
-        }
+        let known = self.known_destinations();
         Err(Fault::new(
             Kind::NotFound,
             Code::DestinationUnknown,

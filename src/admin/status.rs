@@ -5,10 +5,12 @@ use crate::store::{RunKind, StoredDestination};
 
 use super::out::List;
 use super::selection::Selection;
-use super::tally::{Tally, share};
-use super::views::{BacklogStatus, DestinationStatus, Run, RunCounts, Status, StoreStatus};
+use super::tally::Tally;
+use super::views::{BacklogStatus, Damaged, DestinationStatus, Run, RunCounts, Status, StoreStatus, Verified};
 use super::{Fault, Lines, Out, Service};
 
+/// Damages that are logged one by one.
+const TOLD: u64 = 100;
 /// Runs that `status` shows.
 const LAST_RUNS: usize = 5;
 
@@ -31,7 +33,7 @@ impl Service {
                 "offline".to_owned()
             },
             started_at: self.inner.started_at,
-            store: self.store_status(&tally)?,
+            store: self.store_status()?,
             backlog: whole_backlog(&destinations),
             dead_letters: tally.dead_letters.values().sum(),
             runs: RunCounts {
@@ -44,7 +46,7 @@ impl Service {
         })
     }
 
-    fn store_status(&self, tally: &Tally) -> Result<StoreStatus, Fault> {
+    fn store_status(&self) -> Result<StoreStatus, Fault> {
         let space = self.store().space()?;
         Ok(StoreStatus {
             path: self.inner.path.display().to_string(),
@@ -53,7 +55,8 @@ impl Service {
             max_bytes: space.max_bytes,
             full: space.full_at.is_some(),
             full_at: space.full_at,
-            history_bytes: share(space.bytes, tally.delivered_bytes, tally.event_bytes),
+            history_bytes: space.history_bytes,
+            catalog_bytes: space.catalog_bytes,
             stopped: self.store().stopped().map(|error| error.to_string()),
         })
     }
@@ -128,6 +131,35 @@ impl Service {
         })?;
         list.finish();
         Ok(())
+    }
+
+    /// Reads the whole store and compares it with its checksums and counts; a repair sets aside what is damaged.
+    pub fn verify(&self, repair: bool, now: Timestamp) -> Result<Verified, Fault> {
+        let mut found = 0_u64;
+        let mut tell = |damage: &crate::store::Damage| {
+            found += 1;
+            // A command shows the list itself.
+            if found <= TOLD && self.inner.started_at.is_some() {
+                tracing::warn!(event = "damage_found", what = %damage.what, place = %damage.place);
+            }
+        };
+        let verification = if repair {
+            self.store().repair(now, &mut tell)?
+        } else {
+            self.store().verify(&mut tell)?
+        };
+        self.count_again();
+        let damaged = verification.damaged.into_iter().map(|damage| Damaged {
+            what: damage.what,
+            place: damage.place,
+            runs: damage.runs,
+        });
+        Ok(Verified {
+            ok: verification.ok,
+            runs: verification.runs,
+            events: verification.events,
+            damaged: damaged.collect(),
+        })
     }
 
     /// One run, by any unique beginning of its id.

@@ -19,10 +19,6 @@ const OLDEST: Duration = Duration::from_secs(10);
 pub(super) struct Tally {
     /// Dead letters that lie here, by destination.
     pub(super) dead_letters: BTreeMap<DestinationId, u64>,
-    /// Bytes of events that have arrived and of those that are kept in all, by destination, as they were sent.
-    pub(super) delivered_bytes: u64,
-    /// Bytes of all events.
-    pub(super) event_bytes: u64,
     counted: Instant,
     took: Duration,
 }
@@ -37,19 +33,14 @@ impl Service {
         }
         let began = Instant::now();
         let mut dead_letters = BTreeMap::new();
-        let (mut delivered_bytes, mut event_bytes) = (0_u64, 0_u64);
         self.each_run(None, None, &mut |run| {
             if run.dead_letters > 0 {
-                *dead_letters.entry(run.destination.clone()).or_insert(0) += run.dead_letters;
+                *dead_letters.entry(run.destination).or_insert(0) += run.dead_letters;
             }
-            event_bytes += run.bytes;
-            delivered_bytes += share(run.bytes, run.delivered, run.events);
             Ok(true)
         })?;
         let tally = Tally {
             dead_letters,
-            delivered_bytes,
-            event_bytes,
             counted: Instant::now(),
             took: began.elapsed(),
         };
@@ -61,12 +52,4 @@ impl Service {
     pub(super) fn count_again(&self) {
         *self.inner.tally.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-/// `part` of `whole` of the bytes.
-pub(super) fn share(bytes: u64, part: u64, whole: u64) -> u64 {
-    if whole == 0 {
-        return 0;
-    }
-    u64::try_from(u128::from(bytes) * u128::from(part.min(whole)) / u128::from(whole)).unwrap_or(u64::MAX)
 }

@@ -46,6 +46,8 @@ pub struct StoreStatus {
     pub full_at: Option<Timestamp>,
     /// Of those stored: events that have arrived and are kept for a while.
     pub history_bytes: u64,
+    /// Of those stored: lists, cursors, accounts.
+    pub catalog_bytes: u64,
     /// The error after which nothing is accepted any more.
     pub stopped: Option<String>,
 }
@@ -439,6 +441,31 @@ pub struct Probed {
     pub ok: bool,
     /// In words.
     pub detail: String,
+}
+
+/// `verify`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Nothing is damaged.
+    pub ok: bool,
+    /// Runs in the list.
+    pub runs: u64,
+    /// Events that were read.
+    pub events: u64,
+    /// What is damaged, and after a repair what was done.
+    pub damaged: Vec<Damaged>,
+}
+
+/// Something that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damaged {
+    /// What does not hold, or what was done.
+    pub what: String,
+    /// Segment, chunk, run or file.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// The runs it concerns.
+    pub runs: Vec<RunId>,
 }
 
 /// An error of the API.

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::SelectionArguments;
+use super::client::{self, Missing};
+use super::{Expected, SelectionArguments, Session};
+use crate::admin::selection::StateOf;
 
 /// `pintle events`
 #[derive(Debug, Clone, Args)]
@@ -16,4 +18,17 @@ pub struct EventsArguments {
     /// Which.
     #[command(flatten)]
     pub selection: SelectionArguments,
+}
+
+impl EventsArguments {
+    pub(super) fn run(self, session: &mut Session<'_>) -> Result<(), Expected> {
+        let selection = session.selection(&self.selection, StateOf::Events)?;
+        let mut query = selection.pairs();
+        if self.raw {
+            query.push(("raw", "true".to_owned()));
+        }
+        client::with(session, Missing::Refuse, |client, output| {
+            client.stream(&client::path(&["events"], query), |piece| output.bytes(piece))
+        })
+    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::secrets::SecretError;
 use crate::admin::selection::SelectionError;
+use crate::admin::{Fault, Kind};
 use crate::config::Invalid;
 use crate::event::Code;
 
@@ -71,6 +72,16 @@ pub enum Expected {
         /// The page that says more.
         code: Option<Code>,
     },
+    /// The admin API refused; its words.
+    #[error("{message}")]
+    Answered {
+        /// Whether it was the request that made no sense.
+        exit: Exit,
+        /// What happened, and what to do.
+        message: String,
+        /// The page that says more.
+        code: Option<Code>,
+    },
     /// Everything was said already.
     #[error("")]
     Told(Exit),
@@ -80,6 +91,20 @@ pub enum Expected {
     /// A verb that this build does not have.
     #[error("this build of pintle has no `{0}`")]
     NotBuilt(&'static str),
+}
+
+impl From<Fault> for Expected {
+    fn from(fault: Fault) -> Self {
+        Self::Answered {
+            exit: if fault.kind == Kind::Usage {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            },
+            message: fault.message,
+            code: Some(fault.code),
+        }
+    }
 }
 
 impl Expected {
@@ -94,7 +119,7 @@ impl Expected {
             Self::NothingMatched(_) | Self::NotFound(_) | Self::Secret(_) | Self::Failed { .. } | Self::NotBuilt(_) => {
                 Exit::Failed
             }
-            Self::Told(exit) => *exit,
+            Self::Told(exit) | Self::Answered { exit, .. } => *exit,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,
         }
@@ -108,7 +133,7 @@ impl Expected {
             Self::NotConfirmed => Some(Code::NotConfirmed),
             Self::NotFound(_) => Some(Code::NotFound),
             Self::Secret(error) => Some(error.code()),
-            Self::Failed { code, .. } => *code,
+            Self::Failed { code, .. } | Self::Answered { code, .. } => *code,
             _ => None,
         }
     }

@@ -8,6 +8,7 @@
 mod arguments;
 mod audit;
 mod check;
+mod client;
 mod completions;
 mod dead;
 pub mod demo;
@@ -18,6 +19,7 @@ mod expected;
 mod explain;
 pub mod format;
 mod import;
+mod listing;
 pub mod logs;
 pub mod output;
 mod replay;
@@ -49,13 +51,22 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
         Command::Explain(verb) => verb.run(output),
         Command::Completions(verb) => verb.run(output),
         Command::Demo(verb) => demo::command(verb, &globals, output),
-
         command => {
             let mut session = Session::open(globals, environment, output, command.is_service())?;
             match command {
                 Command::Serve(verb) => verb.run(&mut session),
                 Command::Token(verb) => verb.run(&mut session),
                 Command::Doctor(verb) => verb.run(&mut session),
+                Command::Status(verb) => verb.run(&mut session),
+                Command::Runs(verb) => verb.run(&mut session),
+                Command::Events(verb) => verb.run(&mut session),
+                Command::Dead(verb) => verb.run(&mut session),
+                Command::Replay(verb) => verb.run(&mut session),
+                Command::Audit(verb) => verb.run(&mut session),
+                Command::Trace(verb) => verb.run(&mut session),
+                Command::Import(verb) => verb.run(&mut session),
+                Command::Destinations(verb) => verb.run(&mut session),
+                Command::Verify(verb) => verb.run(&mut session),
                 other => Err(Expected::NotBuilt(other.name())),
             }
         }

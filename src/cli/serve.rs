@@ -31,13 +31,10 @@ impl ServeArguments {
         // Made before anything listens, by the same rules as `token` makes them.
         let secret = secrets::hub_secret(&config)?;
         let token = secrets::admin_token(&config)?;
-        let complete = {
-            let (secret, token) = (secret.clone(), token.clone());
-            move |config: &mut config::Config| {
-                config.hub.secret = secret.clone();
-                config.admin.token = token.clone();
-                config.looker.allowed_origins.extend(origins.iter().cloned());
-            }
+        let complete = move |config: &mut config::Config| {
+            config.hub.secret = secret.clone();
+            config.admin.token = token.clone();
+            config.looker.allowed_origins.extend(origins.iter().cloned());
         };
         complete(&mut config);
         let logs = session.logs.clone();
@@ -108,8 +105,7 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     }
     if config.looker.allowed_origins.is_empty() {
         output.warn(
-            "looker.allowed_origins is empty: every download is refused; start with --looker-url https://YOUR-LOOKER or set it"
-                .to_owned(),
+            "looker.allowed_origins is empty: every download is refused; start with --looker-url https://YOUR-LOOKER or set it",
         );
     }
     tracing::info!(

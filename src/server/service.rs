@@ -78,12 +78,15 @@ pub enum ServiceError {
 /// Deliveries to real gateways.
 type RealDeliveries = Deliveries<Client>;
 
+/// Sets the log's level, or says why not.
+pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send>;
+
 /// What the service needs beside the configuration.
 pub struct Outside {
     /// Reads the configuration again, at SIGHUP: the text says what is wrong.
     pub read_again: Box<dyn Fn() -> Result<Config, String> + Send>,
     /// Sets the log's level.
-    pub set_level: Box<dyn Fn(&str) -> Result<(), String> + Send>,
+    pub set_level: SetLevel,
 }
 
 /// What is told when it serves.
@@ -190,7 +193,7 @@ pub async fn run(
     let parts = Parts {
         intake: Arc::new(store.clone()),
         converters: Arc::clone(&converters),
-        probe: Arc::new(GatewayProbe::new(client, limits.probe_timeout)),
+        probe: Arc::new(GatewayProbe::new(client.clone(), limits.probe_timeout)),
         lanes: Arc::new(Lanes(Arc::clone(&deliveries))),
         observer: Arc::new(Observer(Arc::clone(&metrics))),
         limits,
@@ -258,14 +261,17 @@ pub async fn run(
             signal = signals.next() => match signal {
                 Signal::Stop => break None,
                 Signal::Reload => {
-                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
+                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, store: &store, client: &client, tls: tls.as_ref() };
                     match (outside.read_again)() {
-                        Ok(new) => config = reload.apply(&config, &new, outside.set_level.as_ref()).await,
+                        Ok(new) => config = reload.apply(&config, &new, &outside.set_level).await,
                         Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
                     }
                 }
             },
             _ = look.tick() => {
+                if let Some(until) = tls.as_ref().and_then(Tls::expires_at) {
+                    metrics.certificate_until(until);
+                }
                 if let Some(error) = store.stopped() {
                     break Some(error);
                 }
@@ -386,23 +392,27 @@ struct Reload<'a> {
     converters: &'a ConverterRoom,
     deliveries: &'a RealDeliveries,
     service: &'a Service,
+    store: &'a Store,
+    client: &'a Client,
     tls: Option<&'a Tls>,
 }
 
 impl Reload<'_> {
     /// What can change while running changes; the rest is told. Returns the configuration in force.
-    async fn apply(
-        &self,
-        running: &Config,
-        new: &Config,
-        set_level: &(dyn Fn(&str) -> Result<(), String> + Send),
-    ) -> Config {
+    async fn apply(&self, running: &Config, new: &Config, set_level: &SetLevel) -> Config {
         let (merged, changes) = crate::config::changed(running, new);
         if let Err(error) = self.hub.reconfigure(&merged) {
             tracing::error!(event = "reload_refused", %error, "the configuration was not changed");
             return running.clone();
         }
         self.converters.reconfigure(Arc::new(merged.clone()));
+        self.store.reconfigure(&merged.store);
+        if changes.while_running.iter().any(|key| key.starts_with("rudderstack.")) {
+            match self.client.reconfigure(&merged.rudderstack) {
+                Ok(()) => self.deliveries.lanes().reconfigure(&merged.rudderstack).await,
+                Err(error) => tracing::error!(event = "rudderstack_not_changed", %error, "deliveries go on as before"),
+            }
+        }
         let named = merged.destinations.iter().map(destination_of).collect();
         self.service.reconfigure(named, merged.events.max_event_bytes);
         for named in &merged.destinations {

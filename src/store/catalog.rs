@@ -33,6 +33,8 @@ use serde::de::DeserializeOwned;
 
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
+use super::keys;
+use super::records::FORMAT;
 
 pub(super) const SHAPE: Shape = Shape {
     segment_size: 128 << 10,
@@ -128,10 +130,17 @@ impl Catalog {
         Ok((Self::with(folder, database, newest), false))
     }
 
-    /// Makes an empty one.
+    /// Makes an empty one, with its format and the mark that it is unfinished: the segments may have to be read first.
     pub(super) fn create(folder: &Path, generation: u64) -> Result<Self> {
         let unfinished = folder.join(format!("catalog.{generation}.new"));
-        drop(Database::create(&unfinished, SHAPE)?);
+        let database = Database::create(&unfinished, SHAPE)?;
+        let format = serde_json::to_vec(&FORMAT).map_err(|error| Error::damaged("format", error.to_string()))?;
+        for (key, value) in [(keys::FORMAT, format.as_slice()), (keys::UNFINISHED, &[])] {
+            let inserted = database.db.insert(key, value);
+            inserted.map_err(|error| Error::sled("creating it", &unfinished, &error))?;
+        }
+        database.sync()?;
+        drop(database);
         let path = generation_path(folder, generation);
         std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
         database::sync_folder(folder)?;

@@ -66,13 +66,16 @@ pub(super) struct Numbered {
 
 impl Inner {
     pub(super) fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>> {
-        let mut found = if before.is_none() { self.receiving() } else { Vec::new() };
-        found.reverse();
+        let receiving = if before.is_none() { self.receiving() } else { Vec::new() };
         let end = before.map_or_else(|| keys::AFTER_RUNS.to_vec(), keys::run);
+        let mut found: Vec<RunRecord> = Vec::new();
         for (key, value) in self.catalog.page_back(keys::RUNS, &end, limit)? {
-            let record: RunRecord = decode(&key, &value)?;
-            if !found.iter().any(|known| known.id == record.id) {
-                found.push(record);
+            found.push(decode(&key, &value)?);
+        }
+        for run in receiving {
+            // One that was stored since the list was taken is there as it is now.
+            if self.catalog.get_bytes(&keys::run(run.id))?.is_none() {
+                found.push(run);
             }
         }
         found.sort_by_key(|run| std::cmp::Reverse(run.id));
@@ -259,7 +262,7 @@ impl Inner {
     }
 
     /// A chunk of a run; where its segment went away meanwhile, from where it is now.
-    fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
+    pub(super) fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
         let read = |place: Place| self.readers.chunk(place, self.values_of(place.segment)?);
         match read(place) {
             Ok(chunk) => Ok((place, chunk)),

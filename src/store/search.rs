@@ -3,7 +3,7 @@
 //!
 //! The index (`users`) names the chunks that may hold an id; about one in a hundred of the others is read for nothing.
 //! Where it cannot decide, all of a run is read: the active segment, a replay, a run with mended events (they lie outside
-//! its chunks), a run in the middle of its delivery (its events must be counted to know which have arrived).
+//! its chunks).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::error::{Error, Result};
 use super::keys;
 use super::letters;
 use super::queue::finish;
-use super::records::Letter;
+use super::records::{Letter, Step};
 use super::run::{RunKind, RunRecord, RunState};
-use super::runs::{EventState, StoredEvent};
+use super::runs::{EventState, Numbered, StoredEvent};
 use super::segment::SegmentId;
 use super::state::Inner;
 use super::{Store, users};
@@ -103,20 +103,15 @@ impl UserSearch {
                 }
             });
         }
-        let arrived = if run.pending == 0 {
-            EventState::Delivered
-        } else {
-            EventState::Pending
-        };
+        let done = self.store.waits_from(run)?.unwrap_or(Step::END);
         let timestamp = run.timestamp.to_rfc3339();
         let mut buffer = Vec::new();
-        for place in self.store.places(run.id)? {
+        for Numbered { sequence, place } in self.store.chunks_of(run.id)? {
             if !self.may_hold(place.segment, place.value)? {
                 continue;
             }
-            let values = self.store.values_of(place.segment)?;
-            let chunk = self.store.readers.chunk(place, values)?;
-            for record in chunk.records() {
+            let (place, chunk) = self.store.chunk_or_moved(run.id, sequence, place)?;
+            for (index, record) in chunk.records().enumerate() {
                 let record = record
                     .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
                 let Record::Event {
@@ -126,6 +121,16 @@ impl UserSearch {
                 } = record
                 else {
                     continue;
+                };
+                let here = Step {
+                    part: 0,
+                    chunk: sequence,
+                    record: index as u32,
+                };
+                let arrived = if here < done {
+                    EventState::Delivered
+                } else {
+                    EventState::Pending
                 };
                 if !wanted(stored) {
                     continue;
@@ -155,8 +160,7 @@ impl UserSearch {
     }
 
     fn is_indexed(&self, run: &RunRecord) -> Result<bool> {
-        let decided = run.pending == 0 || run.state == RunState::Stored;
-        if run.kind == RunKind::Replay || run.state == RunState::Receiving || !decided {
+        if run.kind == RunKind::Replay || run.state == RunState::Receiving {
             return Ok(false);
         }
         self.has_no_mended(run.id)
@@ -172,8 +176,9 @@ impl UserSearch {
     }
 
     fn may_hold(&mut self, segment: SegmentId, value: u32) -> Result<bool> {
-        // The active one has no index yet.
-        if self.store.values_of(segment)?.is_none() {
+        // The active one has no index yet; where a segment has gone meanwhile, its chunks are looked for where they are now.
+        let sealed = self.store.segments.with(|segments| segments.get(&segment).copied());
+        if !matches!(sealed, Some(Some(_))) {
             return Ok(true);
         }
         if !self.segments.contains_key(&segment) {

@@ -20,6 +20,7 @@ mod golden;
 mod kill;
 mod lifecycle;
 mod million;
+mod operator;
 mod nginx;
 mod peers;
 mod readme;

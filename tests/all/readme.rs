@@ -120,10 +120,10 @@ fn the_least_configuration_is_good() {
 
 #[test]
 fn every_verb_that_the_readme_names_is_one() {
-    let text = readme();
+    let text: String = blocks("Operating it").into_iter().map(|(_, text)| text).collect();
     let mut named = 0;
     for line in text.lines() {
-        let Some(rest) = line.trim_start().strip_prefix("pintle ") else {
+        let Some(rest) = line.strip_prefix("pintle ") else {
             continue;
         };
         let verb: String = rest.chars().take_while(|c| c.is_ascii_alphabetic()).collect();

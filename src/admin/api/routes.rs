@@ -171,6 +171,15 @@ impl Api {
                 self.call(move |service| service.drop_dead(&letters, dry_run, Timestamp::now()))
                     .await
             }
+            ["verify"] => {
+                let own = Takes {
+                    selection: None,
+                    own: &["repair", "yes"],
+                };
+                let repair = own.body(body)?.flag("repair")?;
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.verify(repair, Timestamp::now())).await
+            }
             ["destinations", id, "probe"] => {
                 NOTHING.body(body)?;
                 let _place = turn(&self.calls).await?;
