@@ -1,5 +1,7 @@
 //! `serve`: the hub, the deliveries and the admin listener, until a signal ends it.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 
 use super::{Expected, Session, secrets};
@@ -37,7 +39,6 @@ impl ServeArguments {
         complete(&mut config);
         let logs = session.logs.clone();
         let outside = Outside {
-            listener: std::sync::Arc::new(|_, _| {}),
             read_again: Box::new(move || {
                 let mut config = read().map_err(|error| error.to_string())?;
                 complete(&mut config);
@@ -90,6 +91,12 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     }
     if let Some(admin) = serving.admin {
         output.talk(format!("console: http://{admin}/ (its token: `pintle token --admin`)"));
+        // Only for eyes: a log is read by others, and later.
+        if let Some(code) = serving.login_code.as_ref().filter(|_| std::io::stderr().is_terminal()) {
+            output.talk(format!(
+                "log in once, within a quarter of an hour: http://{admin}/#login={code}"
+            ));
+        }
         if !admin.ip().is_loopback() {
             output.warn(format!(
                 "admin.listen is {admin}: whoever reaches it sees the login and the metrics without TLS; better 127.0.0.1 and a proxy or an SSH tunnel"

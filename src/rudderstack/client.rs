@@ -109,7 +109,7 @@ impl Way {
     fn new(settings: &RudderStack) -> Result<Self, ClientError> {
         let guarded = !settings.allowed_origins.is_empty();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(settings.ca_file.as_ref())?)
+            .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
             .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -259,7 +259,8 @@ impl Connection {
     }
 }
 
-fn tls(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
+/// What speaks TLS with a server: the roots of the system, and those of a private CA.
+pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);

@@ -16,8 +16,12 @@ use super::{
     AdminHandler, Drained, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
     Unfit, drain, fit, open_files, serve,
 };
+use crate::admin::alerts::Alerts;
 use crate::admin::api::{Api, Door};
+use crate::admin::console::Console;
+use crate::admin::history::History;
 use crate::admin::lanes::Running;
+use crate::admin::lookout::look_out;
 use crate::admin::metrics::Metrics;
 use crate::admin::{Service, Setup};
 use crate::config::Config;
@@ -79,8 +83,6 @@ pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send>;
 
 /// What the service needs beside the configuration.
 pub struct Outside {
-    /// Is told of each change of a destination's state.
-    pub listener: deliver::Listener,
     /// Reads the configuration again, at SIGHUP: the text says what is wrong.
     pub read_again: Box<dyn Fn() -> Result<Config, String> + Send>,
     /// Sets the log's level.
@@ -94,6 +96,8 @@ pub struct Serving {
     pub hub: SocketAddr,
     /// The admin listener's.
     pub admin: Option<SocketAddr>,
+    /// Logs into the console once, within a quarter of an hour; none where there is no console.
+    pub login_code: Option<String>,
     /// What the store found out of order.
     pub findings: Vec<Finding>,
 }
@@ -150,11 +154,18 @@ pub async fn run(
     for named in &config.destinations {
         store.resolve(&destination_of(named))?;
     }
+    let alerts = match config.alerts.url.as_str() {
+        "" => None,
+        url => Some(Alerts::begin(url)?),
+    };
+    let listener = alerts
+        .as_ref()
+        .map_or_else(|| -> deliver::Listener { Arc::new(|_, _| {}) }, Alerts::listener);
     let deliveries = Arc::new(Deliveries::begin(
         &store,
         client.clone(),
         &config.rudderstack,
-        outside.listener,
+        listener,
     )?);
     let metrics = Arc::new(Metrics::default());
     let service = Service::new(Setup {
@@ -170,7 +181,13 @@ pub async fn run(
         started_at: Some(Timestamp::now()),
         metrics: Arc::clone(&metrics),
     });
-    let api = Api::new(service.clone(), Some(config.admin.token.clone()));
+    let (console, history) = (Console::new(config.admin.token.clone()), Arc::new(History::default()));
+    let lookout = look_out(store.clone(), Arc::clone(&history), alerts);
+    let login_code = match admin_listener {
+        Some(_) => Some(console.login_code().map_err(|error| system("make a login link")(error.into()))?),
+        None => None,
+    };
+    let api = Api::new(service.clone(), Some(config.admin.token.clone())).with_console(console, history);
     let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
     let limits = looker::Limits::new(config.store.path.join("spool"));
     let parts = Parts {
@@ -226,6 +243,7 @@ pub async fn run(
     told(&Serving {
         hub: hub_address,
         admin: admin_address,
+        login_code,
         findings,
     });
     if let Some(notifier) = &notifier {
@@ -264,6 +282,7 @@ pub async fn run(
         notifier.stopping();
     }
     sweeper.abort();
+    lookout.abort();
     for task in certificate_tasks {
         task.abort();
     }
