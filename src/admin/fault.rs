@@ -25,6 +25,8 @@ pub enum Kind {
     Usage,
     /// No good token.
     Token,
+    /// A session's cookie, but not its CSRF token.
+    Forbidden,
     /// No such thing.
     NotFound,
     /// The thing does not allow it.
@@ -43,6 +45,7 @@ impl Kind {
         match self {
             Self::Usage => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Refused => StatusCode::CONFLICT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,

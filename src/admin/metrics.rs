@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::deliver::{AttemptOutcome, CountersSnapshot, DURATION_BUCKETS, State};
 use crate::event::{Action, DestinationId, Timestamp};
@@ -25,6 +25,8 @@ pub struct Metrics {
     run_buckets: [AtomicU64; RUN_BUCKETS.len()],
     run_count: AtomicU64,
     run_millis: AtomicU64,
+    /// In milliseconds since 1970; 0: the hub has no certificate of its own.
+    certificate_until: AtomicI64,
 }
 
 impl Metrics {
@@ -39,6 +41,11 @@ impl Metrics {
         add(bucket.and_then(|index| self.run_buckets.get(index)), 1);
         add(Some(&self.run_count), 1);
         add(Some(&self.run_millis), milliseconds);
+    }
+
+    /// Until when the hub's own certificate is good.
+    pub fn certificate_until(&self, until: Timestamp) {
+        self.certificate_until.store(until.0, Ordering::Relaxed);
     }
 
     /// Looker may have cut a run.
@@ -112,6 +119,7 @@ impl Service {
         self.runs_text(&mut text);
         self.destinations_text(&mut text, now)?;
         self.store_text(&mut text)?;
+        self.certificate_text(&mut text);
         process_text(&mut text);
         Ok(text.0)
     }
@@ -247,6 +255,15 @@ impl Service {
             durations.sum,
         );
         Ok(())
+    }
+
+    fn certificate_text(&self, text: &mut Text) {
+        const NAME: &str = "pintle_certificate_expiry_timestamp_seconds";
+        let until = self.inner.metrics.certificate_until.load(Ordering::Relaxed);
+        if until != 0 {
+            text.family(NAME, "gauge", "Until when the hub's own certificate is good.");
+            text.sample(NAME, &[], until as f64 / 1_000.0);
+        }
     }
 
     fn store_text(&self, text: &mut Text) -> Result<(), Fault> {

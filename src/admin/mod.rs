@@ -4,16 +4,20 @@
 //! The command line speaks to the same API, through `admin.sock` where a server runs and in its own process where none
 //! does: so both give the same bytes.
 
+pub mod alerts;
 pub mod api;
 mod audit;
+pub mod console;
 mod dead;
 mod destinations;
 mod events;
 mod fault;
 mod find;
+pub mod history;
 mod import;
 mod json_object;
 pub mod lanes;
+pub mod lookout;
 mod mend;
 pub mod metrics;
 mod out;

@@ -116,6 +116,20 @@ impl Client {
         }
     }
 
+    /// The way to the server that has the store, where one runs. Opens no store.
+    pub(super) fn of_server(config: &Config) -> Result<Option<Self>, Expected> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| failed(format!("no runtime can be made: {error}"), None))?;
+        let socket = config.store.path.join("admin.sock");
+        let answered = runtime.block_on(answers(&socket))?;
+        Ok(answered.then_some(Self {
+            runtime,
+            way: Way::Socket(socket),
+        }))
+    }
+
     fn close(self) -> Result<(), Expected> {
         // Requests that were cut short (`| head`) end on their blocking threads first.
         self.runtime.shutdown_timeout(Duration::from_secs(5));

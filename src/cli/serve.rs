@@ -1,5 +1,7 @@
 //! `serve`: the hub, the deliveries and the admin listener, until a signal ends it.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 
 use super::{Expected, Session, secrets};
@@ -29,18 +31,14 @@ impl ServeArguments {
         // Made before anything listens, by the same rules as `token` makes them.
         let secret = secrets::hub_secret(&config)?;
         let token = secrets::admin_token(&config)?;
-        let complete = {
-            let (secret, token) = (secret.clone(), token.clone());
-            move |config: &mut config::Config| {
-                config.hub.secret = secret.clone();
-                config.admin.token = token.clone();
-                config.looker.allowed_origins.extend(origins.iter().cloned());
-            }
+        let complete = move |config: &mut config::Config| {
+            config.hub.secret = secret.clone();
+            config.admin.token = token.clone();
+            config.looker.allowed_origins.extend(origins.iter().cloned());
         };
         complete(&mut config);
         let logs = session.logs.clone();
         let outside = Outside {
-            listener: std::sync::Arc::new(|_, _| {}),
             read_again: Box::new(move || {
                 let mut config = read().map_err(|error| error.to_string())?;
                 complete(&mut config);
@@ -93,6 +91,12 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     }
     if let Some(admin) = serving.admin {
         output.talk(format!("console: http://{admin}/ (its token: `pintle token --admin`)"));
+        // Only for eyes: a log is read by others, and later.
+        if let Some(code) = serving.login_code.as_ref().filter(|_| std::io::stderr().is_terminal()) {
+            output.talk(format!(
+                "log in once, within a quarter of an hour: http://{admin}/#login={code}"
+            ));
+        }
         if !admin.ip().is_loopback() {
             output.warn(format!(
                 "admin.listen is {admin}: whoever reaches it sees the login and the metrics without TLS; better 127.0.0.1 and a proxy or an SSH tunnel"
@@ -101,8 +105,7 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     }
     if config.looker.allowed_origins.is_empty() {
         output.warn(
-            "looker.allowed_origins is empty: every download is refused; start with --looker-url https://YOUR-LOOKER or set it"
-                .to_owned(),
+            "looker.allowed_origins is empty: every download is refused; start with --looker-url https://YOUR-LOOKER or set it",
         );
     }
     tracing::info!(

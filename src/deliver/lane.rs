@@ -14,7 +14,7 @@ use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
 use super::counters::{Counters, Durations};
 use super::desk::{Desk, Done, Prepared, Then, Work};
 use super::gateway::{Connect, Gateway};
-use super::machine::{Event, Machine, Next, Step};
+use super::machine::{Event, Limits, Machine, Next, Step};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
@@ -58,6 +58,8 @@ pub struct LaneGone;
 pub(super) enum Command {
     Machine(Event),
     Rekey(Box<Destination>),
+    /// Other settings, of the client too.
+    Reconfigure(Limits),
     Probe(oneshot::Sender<Probe>, Duration),
     Stop,
 }
@@ -98,6 +100,10 @@ impl Handle {
     /// The backlog goes on under another key or URL.
     pub async fn rekey(&self, destination: Destination) -> Result<(), LaneGone> {
         self.command(Command::Rekey(Box::new(destination))).await
+    }
+
+    pub(super) async fn reconfigure(&self, limits: Limits) -> Result<(), LaneGone> {
+        self.command(Command::Reconfigure(limits)).await
     }
 
     /// Asks the gateway whether the key is good. Changes nothing.
@@ -142,6 +148,7 @@ pub(super) struct Common {
 
 pub(super) struct Lane<B: Backlog, C: Connect> {
     id: DestinationId,
+    destination: Destination,
     connect: Arc<C>,
     gateway: Arc<C::Gateway>,
     machine: Machine,
@@ -204,6 +211,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         };
         let lane = Self {
             id: destination.id.clone(),
+            destination: destination.clone(),
             gateway: Arc::new(connect.connect(destination)),
             connect,
             machine,
@@ -437,7 +445,12 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             Some(Command::Machine(event)) => Some(event),
             Some(Command::Rekey(destination)) => {
                 self.gateway = Arc::new(self.connect.connect(&destination));
+                self.destination.clone_from(&destination);
                 Some(Event::Rekeyed(destination))
+            }
+            Some(Command::Reconfigure(limits)) => {
+                self.gateway = Arc::new(self.connect.connect(&self.destination));
+                Some(Event::Limited(limits))
             }
             Some(Command::Probe(answer, timeout)) => {
                 let gateway = Arc::clone(&self.gateway);

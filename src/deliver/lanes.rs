@@ -38,7 +38,7 @@ pub struct Unfinished(
 /// All lanes of this process.
 pub struct Lanes<C: Connect> {
     connect: Arc<C>,
-    limits: Limits,
+    limits: Mutex<Limits>,
     common: Common,
     lanes: Mutex<Running>,
 }
@@ -55,11 +55,7 @@ impl<C: Connect> Lanes<C> {
     pub fn new(connect: C, settings: &RudderStack, listener: Listener) -> Self {
         Self {
             connect: Arc::new(connect),
-            limits: Limits {
-                max_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
-                retry_max_interval: settings.retry_max_interval,
-                gzip: settings.gzip,
-            },
+            limits: Mutex::new(limits(settings)),
             common: Common {
                 listener,
                 durations: Arc::default(),
@@ -84,7 +80,7 @@ impl<C: Connect> Lanes<C> {
         if let Some(handle) = running.handles.get(&destination.id) {
             return Some(handle.clone());
         }
-        let limits = self.limits;
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let (lane, handle) = Lane::new(
             destination,
             Arc::clone(&self.connect),
@@ -99,6 +95,17 @@ impl<C: Connect> Lanes<C> {
         });
         running.handles.insert(destination.id.clone(), handle.clone());
         Some(handle)
+    }
+
+    /// Other settings from now on, for the lanes that run too. What connects has them already.
+    pub async fn reconfigure(&self, settings: &RudderStack) {
+        let limits = limits(settings);
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        for (id, handle) in self.handles() {
+            if handle.reconfigure(limits).await.is_err() {
+                tracing::warn!(destination = %id, "a lane has ended: it takes its new settings at the next start");
+            }
+        }
     }
 
     /// A running lane.
@@ -165,5 +172,13 @@ impl<C: Connect> std::fmt::Debug for Lanes<C> {
         f.debug_struct("Lanes")
             .field("running", &self.running().handles.len())
             .finish_non_exhaustive()
+    }
+}
+
+fn limits(settings: &RudderStack) -> Limits {
+    Limits {
+        max_bytes: usize::try_from(settings.max_batch_bytes).unwrap_or(usize::MAX),
+        retry_max_interval: settings.retry_max_interval,
+        gzip: settings.gzip,
     }
 }

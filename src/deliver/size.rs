@@ -59,6 +59,12 @@ impl Size {
         size
     }
 
+    /// Another limit from now on.
+    pub(super) fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes.max(MIN_BYTES);
+        self.bytes = self.bytes.min(self.ceiling());
+    }
+
     /// What the next batch may hold.
     pub(super) fn room(&self) -> Room {
         let ramp = self.ramp.unwrap_or(Room {

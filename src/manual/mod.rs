@@ -5,8 +5,12 @@
 //! * [`operations`]: from the first start to a night with a dead gateway.
 //! * [`security`]: who can reach what, where secrets lie.
 //! * [`errors`]: the codes; `pintle explain` prints their pages.
+//! * [`contributing`]: how the house is kept, how it is tested, how a change is made.
+//! * [`changes`]: what is new in each version, and whether the store's format changed.
 
 pub mod architecture;
+pub mod changes;
+pub mod contributing;
 pub mod durability;
 pub mod errors;
 pub mod operations;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -51,9 +51,13 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
-/// Posts to all destinations; cheap to clone.
+/// Posts to all destinations; cheap to clone. Clones are the same client, also after [`Client::reconfigure`].
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct Client(Arc<RwLock<Way>>);
+
+/// The way out, as one configuration wants it.
+#[derive(Debug, Clone)]
+struct Way {
     http: reqwest::Client,
     allowed_origins: Option<Arc<[String]>>,
 }
@@ -78,9 +82,34 @@ struct Target {
 impl Client {
     /// A client as the settings want it. Reads the CA file and the system's roots: blocking, some milliseconds.
     pub fn new(settings: &RudderStack) -> Result<Self, ClientError> {
+        Way::new(settings).map(|way| Self(Arc::new(RwLock::new(way))))
+    }
+
+    /// Other settings for the connections that are made from now on. An error changes nothing. Blocks like
+    /// [`Client::new`].
+    pub fn reconfigure(&self, settings: &RudderStack) -> Result<(), ClientError> {
+        let way = Way::new(settings)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = way;
+        Ok(())
+    }
+
+    /// The way to a destination. One that may not or cannot be posted to is held, not an error: its events are kept.
+    pub fn connection(&self, destination: &Destination) -> Connection {
+        let way = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Connection {
+            target: way.target(destination),
+            http: way.http,
+            used: AtomicBool::new(false),
+            skew: Mutex::new(None),
+        }
+    }
+}
+
+impl Way {
+    fn new(settings: &RudderStack) -> Result<Self, ClientError> {
         let guarded = !settings.allowed_origins.is_empty();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(settings.ca_file.as_ref())?)
+            .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
             .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -104,16 +133,6 @@ impl Client {
                     .collect()
             }),
         })
-    }
-
-    /// The way to a destination. One that may not or cannot be posted to is held, not an error: its events are kept.
-    pub fn connection(&self, destination: &Destination) -> Connection {
-        Connection {
-            http: self.http.clone(),
-            target: self.target(destination),
-            used: AtomicBool::new(false),
-            skew: Mutex::new(None),
-        }
     }
 
     fn target(&self, destination: &Destination) -> Result<Target, String> {
@@ -240,7 +259,8 @@ impl Connection {
     }
 }
 
-fn tls(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
+/// What speaks TLS with a server: the roots of the system, and those of a private CA.
+pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);

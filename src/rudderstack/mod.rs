@@ -10,7 +10,7 @@ mod resolve;
 mod url;
 mod verdict;
 
-pub use client::{Client, ClientError, Connection};
+pub use client::{Client, ClientError, Connection, tls_settings};
 pub use probe::Probe;
 pub(crate) use request::SPLICED;
 pub use request::{Body, body, stamp};

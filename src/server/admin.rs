@@ -4,6 +4,7 @@ use hyper::{Request, Response};
 
 use super::{Handler, LimitedBody, Peer};
 use crate::admin::api::{Api, ApiBody, Door};
+use crate::admin::console::Client;
 
 /// Serves the admin API.
 #[derive(Clone)]
@@ -17,7 +18,11 @@ pub struct AdminHandler {
 impl Handler for AdminHandler {
     type Body = ApiBody;
 
-    async fn handle(&self, request: Request<LimitedBody>, _: Peer) -> Response<ApiBody> {
+    async fn handle(&self, mut request: Request<LimitedBody>, peer: Peer) -> Response<ApiBody> {
+        request.extensions_mut().insert(Client {
+            address: peer.ip(),
+            secure: peer.secure,
+        });
         self.api.handle(request, self.door).await
     }
 }

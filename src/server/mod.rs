@@ -31,7 +31,7 @@ pub use hub::HubHandler;
 pub use limits::{BodyError, LimitedBody, Limits};
 pub use listen::{Activated, ListenError, Listener, activated};
 pub use notify::Notifier;
-pub use service::{Ending, Outside, ServiceError, Serving, destination_of, run};
+pub use service::{Ending, Outside, ServiceError, Serving, SetLevel, destination_of, run};
 pub use signals::{Drained, Signal, Signals, drain};
 pub use tls::{Tls, TlsError};
 pub use validity::{Expiry, RENEW_DAYS, Validity};

@@ -16,8 +16,12 @@ use super::{
     AdminHandler, Drained, HubHandler, Limits, ListenError, Listener, Notifier, Served, Signal, Signals, Tls, TlsError,
     Unfit, drain, fit, open_files, serve,
 };
+use crate::admin::alerts::Alerts;
 use crate::admin::api::{Api, Door};
+use crate::admin::console::Console;
+use crate::admin::history::History;
 use crate::admin::lanes::Running;
+use crate::admin::lookout::look_out;
 use crate::admin::metrics::Metrics;
 use crate::admin::{Service, Setup};
 use crate::config::Config;
@@ -74,14 +78,15 @@ pub enum ServiceError {
 /// Deliveries to real gateways.
 type RealDeliveries = Deliveries<Client>;
 
+/// Sets the log's level, or says why not.
+pub type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send>;
+
 /// What the service needs beside the configuration.
 pub struct Outside {
-    /// Is told of each change of a destination's state.
-    pub listener: deliver::Listener,
     /// Reads the configuration again, at SIGHUP: the text says what is wrong.
     pub read_again: Box<dyn Fn() -> Result<Config, String> + Send>,
     /// Sets the log's level.
-    pub set_level: Box<dyn Fn(&str) -> Result<(), String> + Send>,
+    pub set_level: SetLevel,
 }
 
 /// What is told when it serves.
@@ -91,6 +96,8 @@ pub struct Serving {
     pub hub: SocketAddr,
     /// The admin listener's.
     pub admin: Option<SocketAddr>,
+    /// Logs into the console once, within a quarter of an hour; none where there is no console.
+    pub login_code: Option<String>,
     /// What the store found out of order.
     pub findings: Vec<Finding>,
 }
@@ -147,11 +154,18 @@ pub async fn run(
     for named in &config.destinations {
         store.resolve(&destination_of(named))?;
     }
+    let alerts = match config.alerts.url.as_str() {
+        "" => None,
+        url => Some(Alerts::begin(url)?),
+    };
+    let listener = alerts
+        .as_ref()
+        .map_or_else(|| -> deliver::Listener { Arc::new(|_, _| {}) }, Alerts::listener);
     let deliveries = Arc::new(Deliveries::begin(
         &store,
         client.clone(),
         &config.rudderstack,
-        outside.listener,
+        listener,
     )?);
     let metrics = Arc::new(Metrics::default());
     let service = Service::new(Setup {
@@ -167,13 +181,19 @@ pub async fn run(
         started_at: Some(Timestamp::now()),
         metrics: Arc::clone(&metrics),
     });
-    let api = Api::new(service.clone(), Some(config.admin.token.clone()));
+    let (console, history) = (Console::new(config.admin.token.clone()), Arc::new(History::default()));
+    let lookout = look_out(store.clone(), Arc::clone(&history), alerts);
+    let login_code = match admin_listener {
+        Some(_) => Some(console.login_code().map_err(|error| system("make a login link")(error.into()))?),
+        None => None,
+    };
+    let api = Api::new(service.clone(), Some(config.admin.token.clone())).with_console(console, history);
     let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
     let limits = looker::Limits::new(config.store.path.join("spool"));
     let parts = Parts {
         intake: Arc::new(store.clone()),
         converters: Arc::clone(&converters),
-        probe: Arc::new(GatewayProbe::new(client, limits.probe_timeout)),
+        probe: Arc::new(GatewayProbe::new(client.clone(), limits.probe_timeout)),
         lanes: Arc::new(Lanes(Arc::clone(&deliveries))),
         observer: Arc::new(Observer(Arc::clone(&metrics))),
         limits,
@@ -223,6 +243,7 @@ pub async fn run(
     told(&Serving {
         hub: hub_address,
         admin: admin_address,
+        login_code,
         findings,
     });
     if let Some(notifier) = &notifier {
@@ -240,14 +261,17 @@ pub async fn run(
             signal = signals.next() => match signal {
                 Signal::Stop => break None,
                 Signal::Reload => {
-                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, tls: tls.as_ref() };
+                    let reload = Reload { hub: &hub, converters: &converters, deliveries: &deliveries, service: &service, store: &store, client: &client, tls: tls.as_ref() };
                     match (outside.read_again)() {
-                        Ok(new) => config = reload.apply(&config, &new, outside.set_level.as_ref()).await,
+                        Ok(new) => config = reload.apply(&config, &new, &outside.set_level).await,
                         Err(error) => tracing::error!(event = "reload_refused", %error, "the configuration was not changed"),
                     }
                 }
             },
             _ = look.tick() => {
+                if let Some(until) = tls.as_ref().and_then(Tls::expires_at) {
+                    metrics.certificate_until(until);
+                }
                 if let Some(error) = store.stopped() {
                     break Some(error);
                 }
@@ -258,6 +282,7 @@ pub async fn run(
         notifier.stopping();
     }
     sweeper.abort();
+    lookout.abort();
     for task in certificate_tasks {
         task.abort();
     }
@@ -367,23 +392,27 @@ struct Reload<'a> {
     converters: &'a ConverterRoom,
     deliveries: &'a RealDeliveries,
     service: &'a Service,
+    store: &'a Store,
+    client: &'a Client,
     tls: Option<&'a Tls>,
 }
 
 impl Reload<'_> {
     /// What can change while running changes; the rest is told. Returns the configuration in force.
-    async fn apply(
-        &self,
-        running: &Config,
-        new: &Config,
-        set_level: &(dyn Fn(&str) -> Result<(), String> + Send),
-    ) -> Config {
+    async fn apply(&self, running: &Config, new: &Config, set_level: &SetLevel) -> Config {
         let (merged, changes) = crate::config::changed(running, new);
         if let Err(error) = self.hub.reconfigure(&merged) {
             tracing::error!(event = "reload_refused", %error, "the configuration was not changed");
             return running.clone();
         }
         self.converters.reconfigure(Arc::new(merged.clone()));
+        self.store.reconfigure(&merged.store);
+        if changes.while_running.iter().any(|key| key.starts_with("rudderstack.")) {
+            match self.client.reconfigure(&merged.rudderstack) {
+                Ok(()) => self.deliveries.lanes().reconfigure(&merged.rudderstack).await,
+                Err(error) => tracing::error!(event = "rudderstack_not_changed", %error, "deliveries go on as before"),
+            }
+        }
         let named = merged.destinations.iter().map(destination_of).collect();
         self.service.reconfigure(named, merged.events.max_event_bytes);
         for named in &merged.destinations {

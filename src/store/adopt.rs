@@ -11,7 +11,8 @@ use super::keys;
 use super::mark::Mark;
 use super::open::Finding;
 use super::records::{HighWater, SealedAs};
-use super::recover::{self, Adoption};
+use super::recover::{self, Adoption, Contents};
+use super::salvage::{Salvage, write_anew};
 use super::segment::{self, Reader, Seal, SegmentId};
 use crate::event::Timestamp;
 
@@ -50,41 +51,29 @@ pub(super) fn adopt_segment(
     let seal = Seal::read(&path).unwrap_or(None);
     let high = adoption.catalog.get::<HighWater>(keys::HIGH_WATER)?;
     let high = high.filter(|high| high.segment == id).map_or(0, |high| high.values);
-    if !registered && seal.is_none() && is_blank(&path) {
-        // Created, but never registered: nothing was ever written to it.
-        tracing::info!(segment = %id, "unregistered_segment_removed");
+    if high == 0 && seal.is_none() && is_blank(&path) && (registered || !path.join("delivered").exists()) {
+        // Created, perhaps registered, and nothing was ever written to it; or its removal had begun.
+        tracing::info!(segment = %id, "empty_segment_removed");
         remove_folder(&path)?;
         return Ok(None);
     }
     let copy = ground.aside(&format!("segment-{id}"));
     let copied = copy_before_open(&path, &copy, id, findings)?;
-    let expected = seal.as_ref().map(|seal| seal.values);
-    let opened = heal(&path, segment::SHAPE, ground)
+    // Without a copy only what cannot do harm is tried.
+    let with_snapshots = copied;
+    let sealed = seal.as_ref().map(|seal| seal.values);
+    let opened = heal(&path, segment::SHAPE, ground, with_snapshots)
         .and_then(|healed| Ok((healed, Reader::open(ground.segments, id, None)?)))
-        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, expected)?)));
-    let (healed, contents) = match opened {
-        Ok(opened) => opened,
+        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, sealed)?)));
+    let (healed, mut contents, why) = match opened {
+        Ok((healed, contents)) => (healed, contents, String::new()),
         Err(error) if error.is_disk_full() => {
             if copied {
                 remove_folder(&copy)?;
             }
             return Err(error);
         }
-        Err(error) => {
-            if copied {
-                remove_folder(&copy)?;
-            }
-            adoption.memory.damage = true;
-            set_aside(&path, &copy, &error.to_string())?;
-            findings.push(Finding {
-                what: format!(
-                    "segment {id} cannot be read ({error}); it was set aside as {}",
-                    copy.display()
-                ),
-                serious: true,
-            });
-            return Ok(None);
-        }
+        Err(error) => (Vec::new(), Contents::none(id), error.to_string()),
     };
     for what in &healed {
         findings.push(Finding {
@@ -92,23 +81,38 @@ pub(super) fn adopt_segment(
             serious: false,
         });
     }
-    let expected = expected.unwrap_or(0).max(high);
-    if contents.seal.values < expected || !contents.damaged.is_empty() {
+    let expected = sealed.unwrap_or(0).max(high);
+    let whole = contents.seal.values.saturating_sub(contents.damaged.len() as u32);
+    if !why.is_empty() || whole < expected || !contents.damaged.is_empty() {
         adoption.memory.damage = true;
+        // What sled does not read any more may still be there.
+        let salvage = Salvage::scan(if copied { &copy } else { &path });
+        if let Some(salvage) = salvage.ok().filter(|salvage| salvage.len() > whole) {
+            write_anew(ground, id, &salvage)?;
+            let reader = Reader::open(ground.segments, id, None)?;
+            contents = recover::read_segment(&reader, Some(salvage.end()))?;
+            contents.lost = salvage.end() - salvage.len();
+        }
+        let lost = contents.lost + expected.saturating_sub(contents.seal.values);
         let mut what = format!(
-            "segment {id} holds {} of at least {expected} chunks that were durable, {} of them damaged; a copy as it was \
-             found is {}",
-            contents.seal.values,
-            contents.damaged.len(),
-            copy.display()
+            "segment {id} is damaged: {} of its chunks are whole and were kept, {} are lost or damaged",
+            contents.seal.values - contents.lost,
+            lost + contents.damaged.len() as u32,
         );
+        if copied {
+            what.push_str(&format!("; as it was found it is in {}", copy.display()));
+        }
+        if !why.is_empty() {
+            what.push_str(&format!("; {why}"));
+        }
         for (number, damage) in contents.damaged.iter().take(20) {
             what.push_str(&format!("; chunk {number}: {damage}"));
         }
         if copied {
             note_aside(&copy, &what)?;
         }
-        findings.push(Finding { what, serious: true });
+        let serious = lost > 0 || !contents.damaged.is_empty() || contents.seal.values == 0;
+        findings.push(Finding { what, serious });
     } else if copied {
         remove_folder(&copy)?;
     }
@@ -116,7 +120,7 @@ pub(super) fn adopt_segment(
         remove_folder(&path)?;
         return Ok(None);
     }
-    // What the seal says must be what can be read from now on: the damaged values are in the copy.
+    // What the seal says must be what can be read from now on; the copy has the rest.
     let seal = contents.seal.clone();
     // A mark that cannot be read says nothing: then it is sent again.
     let mark = Mark::read(&path).unwrap_or(None);
@@ -166,7 +170,8 @@ fn copy_before_open(path: &Path, copy: &Path, id: SegmentId, findings: &mut Vec<
 
 /// Makes a database openable where only what lies beside its log is damaged: its snapshots, which sled makes again from
 /// the log, and `conf`, which is the same in all of a kind. Says what was done; the parts go to `set-aside`.
-pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>) -> Result<Vec<String>> {
+/// Without its snapshot sled reads a damaged log up to the damage and cuts it there: there must be a copy then.
+pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>, with_snapshots: bool) -> Result<Vec<String>> {
     let first = match Database::try_open(path, shape) {
         Ok(()) => return Ok(Vec::new()),
         Err(error) if error.is_disk_full() => return Err(error),
@@ -190,6 +195,9 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>) -> Result<Vec<
         if Database::try_open(path, shape).is_ok() {
             return Ok(done);
         }
+    }
+    if !with_snapshots {
+        return Err(first);
     }
     for snapshot in snapshots(path)? {
         set_aside(

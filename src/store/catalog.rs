@@ -33,6 +33,8 @@ use serde::de::DeserializeOwned;
 
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
+use super::keys;
+use super::records::FORMAT;
 
 pub(super) const SHAPE: Shape = Shape {
     segment_size: 128 << 10,
@@ -128,10 +130,17 @@ impl Catalog {
         Ok((Self::with(folder, database, newest), false))
     }
 
-    /// Makes an empty one.
+    /// Makes an empty one, with its format and the mark that it is unfinished: the segments may have to be read first.
     pub(super) fn create(folder: &Path, generation: u64) -> Result<Self> {
         let unfinished = folder.join(format!("catalog.{generation}.new"));
-        drop(Database::create(&unfinished, SHAPE)?);
+        let database = Database::create(&unfinished, SHAPE)?;
+        let format = serde_json::to_vec(&FORMAT).map_err(|error| Error::damaged("format", error.to_string()))?;
+        for (key, value) in [(keys::FORMAT, format.as_slice()), (keys::UNFINISHED, &[])] {
+            let inserted = database.db.insert(key, value);
+            inserted.map_err(|error| Error::sled("creating it", &unfinished, &error))?;
+        }
+        database.sync()?;
+        drop(database);
         let path = generation_path(folder, generation);
         std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
         database::sync_folder(folder)?;
@@ -387,12 +396,15 @@ mod tests {
         {
             let (catalog, created) = Catalog::open(folder.path()).unwrap();
             assert!(created);
-            // The same keys again and again: the file grows, the content does not.
-            for round in 0..6_000_u32 {
+            // Much is written and goes again: the file stays grown, the content is small.
+            for key in 0..12_000_u32 {
                 let mut changes = Changes::new();
-                for key in 0..16_u8 {
-                    changes.put_bytes(vec![b'c', key], vec![round as u8; 200]);
-                }
+                changes.put_bytes([b"c".as_slice(), &key.to_be_bytes()].concat(), vec![key as u8; 200]);
+                catalog.apply(changes).unwrap();
+            }
+            for key in 16..12_000_u32 {
+                let mut changes = Changes::new();
+                changes.remove([b"c".as_slice(), &key.to_be_bytes()].concat());
                 catalog.apply(changes).unwrap();
             }
             catalog.commit().unwrap();
@@ -407,10 +419,7 @@ mod tests {
         assert!(!created);
         let page = catalog.page(b"c", b"c", 100).unwrap();
         assert_eq!(page.len(), 16);
-        assert!(
-            page.iter()
-                .all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200])
-        );
+        assert!(page.iter().enumerate().all(|(key, (_, value))| *value == vec![key as u8; 200]));
         let mut back = catalog.page_back(b"c", b"d", 100).unwrap();
         back.reverse();
         assert_eq!(back, page);

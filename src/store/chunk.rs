@@ -23,6 +23,8 @@ pub(super) const MAX_VALUE: usize = 768 << 10;
 
 const MAGIC: &[u8; 3] = b"PKC";
 const VERSION: u8 = 1;
+/// How every value begins.
+pub(super) const BEGINNING: &[u8; 4] = b"PKC\x01";
 const HEADER: usize = 58;
 const CODEC_RAW: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
@@ -258,6 +260,13 @@ pub(super) fn decode_value(value: &[u8]) -> std::result::Result<Value<'_>, Strin
         record,
         piece: rest,
     })
+}
+
+/// How long the value is that begins here, as far as its header can be believed.
+pub(super) fn value_len(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let (_, record_len, piece_len) = take_header(&mut rest)?.ok()?;
+    HEADER.checked_add(record_len)?.checked_add(piece_len)
 }
 
 type Lengths = (Header, usize, usize);

@@ -39,6 +39,8 @@ pub(super) const OPEN_RUNS: &[u8] = b"o";
 pub(super) const DELIVERIES: &[u8] = b"v";
 pub(super) const REPEATS: &[u8] = b"p";
 pub(super) const FORMAT: &[u8] = b"mformat";
+/// The catalog does not know of all segments yet.
+pub(super) const UNFINISHED: &[u8] = b"munfinished";
 pub(super) const HIGH_WATER: &[u8] = b"mhigh";
 pub(super) const TOTALS: &[u8] = b"mtotals";
 

@@ -53,6 +53,7 @@ mod rotate;
 mod run;
 mod run_writer;
 mod runs;
+mod salvage;
 mod search;
 mod segment;
 mod space;
@@ -124,6 +125,11 @@ impl Store {
             inner: Arc::clone(&inner),
         });
         Ok((Self { inner, _closer: closer }, findings))
+    }
+
+    /// Other limits from now on; the folder stays what it is.
+    pub fn reconfigure(&self, settings: &StoreSettings) {
+        self.inner.reconfigure(settings);
     }
 
     /// The run of a delivery that is already here and did not fail.

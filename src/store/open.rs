@@ -38,6 +38,9 @@ const READ_WHOLE: u64 = 64 << 20;
 /// A file that asks for a catalog made from the segments: `verify --repair` leaves it.
 pub(super) const REBUILD: &str = "rebuild-catalog";
 
+/// A line of the lock file: a store was opened here, so there must be one.
+const OPENED: &str = "opened";
+
 /// Something that a start found out of order: to be logged, and shown to the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -133,6 +136,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
     }
     inner.note_catalog_bytes();
     inner.ballast.take(inner.free_bytes()?, settings.min_free);
+    inner.note_opened(OPENED)?;
     let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
         .name("pintle-store".to_owned())
@@ -147,6 +151,7 @@ struct Loaded {
     destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
     totals: Totals,
     registry: BTreeMap<SegmentId, Registered>,
+    unfinished: bool,
 }
 
 /// Step 2. The flag says that it is new.
@@ -154,19 +159,28 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
     let folder = ground.folder;
     let generations = catalog::generations(folder)?;
     let Some(&newest) = generations.last() else {
-        return Ok((Loaded::of(Catalog::create(folder, 1)?, true)?, true));
+        return Ok((Loaded::of(Catalog::create(folder, 1)?)?, true));
     };
     let path = catalog::generation_path(folder, newest);
     let rebuild = folder.join(REBUILD);
     let why = if rebuild.exists() {
         Error::damaged(path.display().to_string(), "it is to be made again from the segments")
     } else {
-        let healed = adopt::heal(&path, catalog::SHAPE, ground);
+        let healed = adopt::heal(&path, catalog::SHAPE, ground, false);
         let loaded = healed.and_then(|healed| {
             let (catalog, _) = Catalog::open(folder)?;
-            Ok((healed, Loaded::of(catalog, false)?))
+            Ok((healed, Loaded::of(catalog)?))
         });
         match loaded {
+            Ok((_, loaded)) if loaded.unfinished => {
+                // The start that made it did not come to its end: everything in it comes from the segments.
+                drop(loaded);
+                for generation in generations {
+                    remove_folder(&catalog::generation_path(folder, generation))?;
+                }
+                sync_folder(folder)?;
+                return Ok((Loaded::of(Catalog::create(folder, newest + 1)?)?, true));
+            }
             Ok((healed, loaded)) => {
                 findings.extend(healed.into_iter().map(|what| Finding {
                     what: format!("the catalog: {what}"),
@@ -191,7 +205,7 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
             serious: true,
         });
     }
-    let loaded = Loaded::of(Catalog::create(folder, newest + 1)?, true)?;
+    let loaded = Loaded::of(Catalog::create(folder, newest + 1)?)?;
     if rebuild.exists() {
         std::fs::remove_file(&rebuild).map_err(|error| Error::io("failed to remove", &rebuild, &error))?;
     }
@@ -199,11 +213,12 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
 }
 
 impl Loaded {
-    fn of(catalog: Catalog, created: bool) -> Result<Self> {
-        check_format(&catalog, created)?;
-        if !created && catalog.bytes() <= READ_WHOLE {
+    fn of(catalog: Catalog) -> Result<Self> {
+        check_format(&catalog)?;
+        if catalog.bytes() <= READ_WHOLE {
             catalog.each(b"", |_, _| Ok(true))?;
         }
+        let unfinished = catalog.get_bytes(keys::UNFINISHED)?.is_some();
         let totals = catalog.get(keys::TOTALS)?.unwrap_or_default();
         let mut destinations = BTreeMap::new();
         catalog.each(keys::DESTINATIONS, |key, value| {
@@ -221,6 +236,7 @@ impl Loaded {
             destinations,
             totals,
             registry,
+            unfinished,
         })
     }
 }
@@ -257,7 +273,6 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
             .map_err(|error| Error::io("failed to close to others", folder, &error))?;
     }
     let path = folder.join("lock");
-    let opened_before = path.exists();
     let mut lock = std::fs::File::options()
         .read(true)
         .write(true)
@@ -272,7 +287,7 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
             let mut process = String::new();
             // An empty lock file has no name to tell.
             let _read = lock.read_to_string(&mut process);
-            let process = process.trim();
+            let process = process.lines().next().unwrap_or_default();
             return Err(Error::InUse {
                 path: folder.to_owned(),
                 process: if process.is_empty() {
@@ -285,6 +300,9 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
         Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("failed to lock", &path, &error)),
     }
     let io = |error: std::io::Error| Error::io("failed to write", &path, &error);
+    let mut before = String::new();
+    // What is no text was not written by us.
+    let opened_before = lock.read_to_string(&mut before).is_ok() && before.lines().any(|line| line == OPENED);
     lock.set_len(0).map_err(io)?;
     lock.rewind().map_err(io)?;
     lock.write_all(format!("{}\n", std::process::id()).as_bytes())
@@ -292,13 +310,7 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
     Ok((lock, opened_before))
 }
 
-fn check_format(catalog: &Catalog, created: bool) -> Result<()> {
-    if created {
-        let mut changes = Changes::new();
-        changes.put(keys::FORMAT.to_vec(), &records::FORMAT)?;
-        catalog.apply(changes)?;
-        return catalog.commit();
-    }
+fn check_format(catalog: &Catalog) -> Result<()> {
     match catalog.get::<u32>(keys::FORMAT)? {
         Some(found) if found > records::FORMAT => Err(Error::Newer {
             found,
@@ -327,7 +339,11 @@ impl Opening<'_> {
         for &id in &folders {
             match self.registry.get(&id) {
                 Some(Registered { sealed: Some(_), .. }) => {}
-                Some(Registered { removed: true, .. }) => remove_folder(&id.folder(self.ground.segments))?,
+                Some(Registered { removed: true, .. }) => {
+                    remove_folder(&id.folder(self.ground.segments))?;
+                    // Before its tombstone goes.
+                    sync_folder(self.ground.segments)?;
+                }
                 entry => {
                     let registered = entry.is_some();
                     self.adopt(id, registered, lost_catalog)?;
@@ -482,6 +498,7 @@ impl Opening<'_> {
         let mut changes = Changes::new();
         changes.put(keys::segment(id), &Registered::ACTIVE)?;
         changes.put(keys::HIGH_WATER.to_vec(), &HighWater { segment: id, values: 0 })?;
+        changes.remove(keys::UNFINISHED.to_vec());
         self.catalog.apply(changes)?;
         self.catalog.commit()?;
         self.registry.insert(id, Registered::ACTIVE);

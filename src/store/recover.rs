@@ -29,6 +29,28 @@ pub(super) struct Contents {
     pub(super) runs: HashMap<RunId, Found>,
     /// Values that are not what was written: number, and what does not hold.
     pub(super) damaged: Vec<(u32, String)>,
+    /// Values that are gone, where the segment was written anew from the rest.
+    pub(super) lost: u32,
+}
+
+impl Contents {
+    /// Nothing.
+    pub(super) fn none(segment: SegmentId) -> Self {
+        Self {
+            seal: Seal {
+                version: 1,
+                segment,
+                values: 0,
+                crc: 0,
+                stored: 0,
+                runs: Vec::new(),
+            },
+            closed: Vec::new(),
+            runs: HashMap::new(),
+            damaged: Vec::new(),
+            lost: 0,
+        }
+    }
 }
 
 /// Chunks of a run.
@@ -58,19 +80,7 @@ pub(super) fn read_segment(reader: &Reader, expected: Option<u32>) -> Result<Con
 /// Reads the values before `limit`: behind it somebody may be writing.
 pub(super) fn read_upto(reader: &Reader, expected: Option<u32>, limit: Option<u32>) -> Result<Contents> {
     let mut crc = crc32fast::Hasher::new();
-    let mut contents = Contents {
-        seal: Seal {
-            version: 1,
-            segment: reader.id,
-            values: 0,
-            crc: 0,
-            stored: 0,
-            runs: Vec::new(),
-        },
-        closed: Vec::new(),
-        runs: HashMap::new(),
-        damaged: Vec::new(),
-    };
+    let mut contents = Contents::none(reader.id);
     let mut runs = BTreeSet::new();
     let (mut number, mut unreadable) = (0, 0);
     while limit.is_none_or(|limit| number < limit) {

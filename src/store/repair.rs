@@ -15,7 +15,7 @@ use super::recover;
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
 use super::runs::Numbered;
-use super::segment::{self, Seal, SegmentId};
+use super::segment::{Seal, SegmentId};
 use super::state::{Inner, bounded};
 use super::verify::{Ailing, Damage, Verification};
 use crate::event::{RunId, Timestamp};
@@ -57,7 +57,7 @@ impl Inner {
     fn treat(&self, ailing: Ailing, now: Timestamp) -> Result<(String, Vec<RunId>, String)> {
         let segments = self.segments_folder();
         let ground = Ground {
-            folder: &self.settings.path,
+            folder: &self.settings().path,
             segments: &segments,
             now,
         };
@@ -72,7 +72,7 @@ impl Inner {
         };
         Ok(match ailing {
             Ailing::Catalog => {
-                write_file(&self.settings.path.join(REBUILD), b"asked for by verify --repair\n")?;
+                write_file(&self.settings().path.join(REBUILD), b"asked for by verify --repair\n")?;
                 let what =
                     "the next start sets the catalog aside and makes it again from the segments; stop and start \
                             pintle. Events of segments without a `delivered` mark are then sent again with the same \
@@ -83,13 +83,17 @@ impl Inner {
             Ailing::Segment(id) => {
                 let place = format!("segment {id}");
                 self.readers.close(id);
-                match adopt::heal(&id.folder(&segments), segment::SHAPE, ground) {
-                    Ok(done) => (place, Vec::new(), format!("mended: {}", done.join("; "))),
-                    Err(error) => {
-                        let (runs, aside) = self.give_up(id, &error.to_string(), ground)?;
-                        (place, runs, aside)
-                    }
-                }
+                let kept = if id.folder(&segments).join("db").is_file() && self.sealed_as(id).is_ok() {
+                    self.move_readable(id)?
+                } else {
+                    0
+                };
+                let (runs, aside) = self.give_up(id, "its database cannot be opened", ground)?;
+                (place, runs, format!("{kept} bytes of it were kept; {aside}"))
+            }
+            Ailing::Chunks(id) if self.sealed_as(id).is_err() => {
+                // It was given up as a whole just now.
+                (format!("segment {id}"), Vec::new(), "see above".to_owned())
             }
             Ailing::Chunks(id) => {
                 let moved = self.move_readable(id)?;

@@ -9,12 +9,14 @@
 //! everything in the database, silently.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{self, Chunk};
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
+use super::salvage::Salvage;
 use super::users;
 use crate::event::RunId;
 
@@ -151,7 +153,7 @@ impl Active {
     pub(super) fn reader(&self) -> Reader {
         Reader {
             id: self.id,
-            db: self.database.db.clone(),
+            values: Values::Sled(self.database.db.clone()),
             sealed: None,
         }
     }
@@ -215,31 +217,82 @@ fn value_key(number: u32) -> [u8; 6] {
     [a, b, c, d, 1, (number % CHUNKS_PER_LEAF) as u8]
 }
 
+/// Bytes of a value's key.
+pub(super) const KEY_BYTES: usize = 6;
+
+/// The lowest number from `next` on whose key ends like this.
+pub(super) fn value_number(key_end: &[u8], next: u32) -> Option<u32> {
+    let (leaf_end, place) = match key_end {
+        [leaf @ .., 1, place] if u32::from(*place) < CHUNKS_PER_LEAF => (leaf, u32::from(*place)),
+        _ => return None,
+    };
+    let low = leaf_end.iter().fold(0_u32, |low, byte| (low << 8) | u32::from(*byte));
+    let step = 1_u64 << (8 * leaf_end.len().min(4));
+    let number = |leaf: u64| u32::try_from(leaf * u64::from(CHUNKS_PER_LEAF) + u64::from(place)).ok();
+    let leaf = u64::from(next / CHUNKS_PER_LEAF);
+    let fitting = leaf - leaf % step + u64::from(low);
+    [fitting, fitting + step].into_iter().filter_map(number).find(|number| *number >= next)
+}
+
 /// Reads chunks of one segment by number.
 #[derive(Clone)]
 pub(super) struct Reader {
     pub(super) id: SegmentId,
-    db: sled::Db,
+    values: Values,
     sealed: Option<u32>,
 }
 
+#[derive(Clone)]
+enum Values {
+    Sled(sled::Db),
+    /// sled cannot read it.
+    Salvaged(Arc<Salvage>),
+}
+
 impl Reader {
-    /// Opens a sealed segment; `values` is what its seal says.
+    /// Opens a segment; `values` is what the seal of a sealed one says. A sealed one is looked through first: sled refuses
+    /// a damaged database, and erases what follows the damage while doing so. Then what is whole is read without sled, so
+    /// that only what is damaged is missing.
     pub(super) fn open(segments: &Path, id: SegmentId, values: Option<u32>) -> Result<Self> {
-        let database = Database::open(&id.folder(segments), SHAPE)?;
+        let folder = id.folder(segments);
+        let salvage = match values {
+            Some(_) if folder.join("db").is_file() => Some(Salvage::scan(&folder)?),
+            _ => None,
+        };
+        let values_found = match (salvage, values) {
+            (Some(salvage), Some(values)) if salvage.len() < values => {
+                tracing::warn!(segment = %id, whole = salvage.len(), values, "damaged_segment_read_without_sled");
+                Values::Salvaged(salvage)
+            }
+            (salvage, _) => match (Database::open(&folder, SHAPE), salvage) {
+                (Ok(database), _) => Values::Sled(database.db),
+                (Err(error), Some(salvage)) => {
+                    tracing::warn!(segment = %id, %error, "segment_read_without_sled");
+                    Values::Salvaged(salvage)
+                }
+                (Err(error), None) => return Err(error),
+            },
+        };
         Ok(Self {
             id,
-            db: database.db,
+            values: values_found,
             sealed: values,
         })
     }
 
+    /// Whether sled could not open it.
+    pub(super) const fn is_salvaged(&self) -> bool {
+        matches!(self.values, Values::Salvaged(_))
+    }
+
     /// One value, or none where there is no such number.
     pub(super) fn value(&self, number: u32) -> Result<Option<sled::IVec>> {
-        let found = self
-            .db
-            .get(value_key(number))
-            .map_err(|error| Error::damaged(self.place(number), format!("sled: {error}")))?;
+        let found = match &self.values {
+            Values::Sled(db) => db
+                .get(value_key(number))
+                .map_err(|error| Error::damaged(self.place(number), format!("sled: {error}")))?,
+            Values::Salvaged(salvage) => salvage.value(number)?.map(sled::IVec::from),
+        };
         if found.is_none() && self.sealed.is_some_and(|values| number < values) {
             return Err(Error::damaged(self.place(number), "the value is missing"));
         }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::ballast::Ballast;
 use super::catalog::parking::Guarded;
@@ -32,7 +32,8 @@ type Woken = Box<dyn Fn(&DestinationId) + Send + Sync>;
 
 /// The store behind its handle.
 pub(super) struct Inner {
-    pub(super) settings: StoreSettings,
+    /// A reload changes all but the folder.
+    settings: RwLock<Arc<StoreSettings>>,
     pub(super) catalog: Catalog,
     pub(super) readers: Readers,
     pub(super) writer: SyncSender<Command>,
@@ -57,7 +58,7 @@ pub(super) struct Inner {
     stopped: Guarded<Option<Error>>,
     woken: Guarded<Vec<Woken>>,
     /// Held while the store is open.
-    pub(super) _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 /// What `open` has put together.
@@ -95,17 +96,37 @@ impl Inner {
             receiving: Guarded::new(BTreeMap::new()),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
-            _lock: parts.lock,
-            settings: parts.settings,
+            lock: parts.lock,
+            settings: RwLock::new(Arc::new(parts.settings)),
         }
     }
 
+    pub(super) fn settings(&self) -> Arc<StoreSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Other limits from now on, in the same folder.
+    pub(super) fn reconfigure(&self, settings: &StoreSettings) {
+        let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(StoreSettings {
+            path: current.path.clone(),
+            ..settings.clone()
+        });
+    }
+
+    /// From now on an empty folder is a loss, not a beginning.
+    pub(super) fn note_opened(&self, line: &str) -> Result<()> {
+        use std::io::Write;
+        let path = self.settings().path.join("lock");
+        writeln!(&self.lock, "{line}").map_err(|error| Error::io("failed to write", &path, &error))
+    }
+
     pub(super) fn segments_folder(&self) -> PathBuf {
-        self.settings.path.join("segments")
+        self.settings().path.join("segments")
     }
 
     pub(super) fn spool_folder(&self) -> PathBuf {
-        self.settings.path.join("spool")
+        self.settings().path.join("spool")
     }
 
     pub(super) fn next_commit(&self) -> u64 {

@@ -86,7 +86,7 @@ impl Inner {
             let mut swept = self.remove_what_may_go(memory, now, 0)?;
             self.expire(memory, now, &mut swept)?;
             if self.disk_full.with(|full| full.is_none()) {
-                self.ballast.take(self.free_bytes()?, self.settings.min_free);
+                self.ballast.take(self.free_bytes()?, self.settings().min_free);
             }
             Ok(swept)
         })
@@ -132,8 +132,8 @@ impl Inner {
             }
         }
         let keep = Keep {
-            delivered: self.settings.keep_delivered,
-            delivered_bytes: self.settings.keep_delivered_bytes,
+            delivered: self.settings().keep_delivered,
+            delivered_bytes: self.settings().keep_delivered_bytes,
             room,
         };
         let mut swept = Swept::default();

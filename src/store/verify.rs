@@ -159,10 +159,13 @@ impl Inner {
         if let Some(sealed) = sealed {
             self.read_files(id, sealed, survey)?;
         }
-        let read = self
-            .readers
-            .reader(id, sealed.map(|sealed| sealed.values))
-            .and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
+        let reader = self.readers.reader(id, sealed.map(|sealed| sealed.values));
+        if reader.as_ref().is_ok_and(super::segment::Reader::is_salvaged) {
+            let runs = self.runs_in(id)?;
+            let what = "its database cannot be opened; what is whole in it is read all the same".to_owned();
+            survey.note(Ailing::Segment(id), what, place.clone(), &runs);
+        }
+        let read = reader.and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
         let contents = match read {
             Ok(contents) => contents,
             Err(error) => {
@@ -232,7 +235,7 @@ impl Inner {
     }
 
     fn count_runs(&self, id: SegmentId, contents: &Contents, survey: &mut Survey<'_>) -> Result<()> {
-        let old = Timestamp::now().0 - i64::try_from(self.settings.keep_runs.as_millis()).unwrap_or(i64::MAX);
+        let old = Timestamp::now().0 - i64::try_from(self.settings().keep_runs.as_millis()).unwrap_or(i64::MAX);
         for closed in &contents.closed {
             let run = &closed.run;
             let recent = run.stored_at.is_some_and(|at| at.0 > old);
@@ -246,6 +249,10 @@ impl Inner {
                 continue;
             }
             let chunks = self.chunks_of(run)?;
+            if !chunks.iter().any(|one| one.place.segment == id) {
+                // Of a run that failed, or copies of what was not moved after all.
+                continue;
+            }
             let rows: BTreeMap<u32, u64> = found
                 .extent
                 .numbered()
@@ -290,12 +297,12 @@ impl Inner {
         let unread = chunks.len() - counted.sequences.len().min(chunks.len());
         let place = format!("run {id}");
         if unread > 0 {
-            survey.note(
-                Ailing::Run(id),
-                format!("{unread} of its chunks are not where they should be"),
-                place,
-                &[id],
-            );
+            let missing = chunks.iter().find(|one| !counted.sequences.contains(&one.sequence));
+            let first = missing.map_or_else(String::new, |one| {
+                format!(", first chunk {} in segment {}", one.place.value, one.place.segment)
+            });
+            let what = format!("{unread} of its chunks are not where they should be{first}");
+            survey.note(Ailing::Run(id), what, place, &[id]);
             return Ok(());
         }
         let refers = self.is_replay(id)?;

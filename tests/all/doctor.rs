@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::cli::pintle::Place;
+use crate::peers::documents::Document;
 use crate::peers::gateway::{Gateway, Settings};
-use crate::peers::looker::Looker;
-use crate::peers::pintle::{Config, Pintle};
+use crate::peers::looker::{Download, Looker};
+use crate::stage::Stage;
 
 fn status(checks: &Value, name: &str) -> String {
     let found = checks.as_array().unwrap().iter().find(|check| check["check"] == name);
@@ -98,11 +99,25 @@ fn without_a_network_the_rest_is_looked_at() {
 
 #[test]
 fn beside_a_running_server() {
-    let looker = Looker::start();
-    let pintle = Pintle::start(Config::for_looker(&looker));
+    let stage = Stage::set();
+    let pintle = &stage.pintle;
+    assert!(
+        stage
+            .hub
+            .execute(&stage.download(Download::made(&Document::lite("some", 5))))
+            .success
+    );
+    stage.arrives("some", 5);
     let output = pintle.run(&["--json", "doctor"]);
     let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let known = checks.as_array().unwrap().iter().find(|check| {
+        check["check"].as_str().unwrap().starts_with("destination ")
+            && check["detail"].as_str().unwrap().contains(&stage.gateway.url())
+    });
+    assert_eq!(known.unwrap()["status"], "ok", "what only the server knows: {checks:#}");
+    assert_eq!(stage.gateway.accepted(), 5, "nothing more was sent");
     for name in [
+        "server",
         "store_folder",
         "hub_secret",
         "admin_token",

@@ -172,6 +172,48 @@ fn a_reload_takes_a_good_file_and_leaves_all_as_it_was_at_a_bad_one() {
 }
 
 #[test]
+fn a_reload_reaches_the_store_and_the_deliveries() {
+    let mut stage = Stage::set();
+    let reload = |stage: &mut Stage, config: Config, times: usize| {
+        stage.pintle.configure(config);
+        stage.pintle.signal(Signal::HUP);
+        eventually("it was read again", SOON, || {
+            stage.pintle.log().matches("the configuration was read again").count() == times
+        });
+    };
+    let config = || Config::for_looker(&stage.looker);
+    let (full, elsewhere, usual) = (
+        config().set("store", "min_free", "\"900TB\""),
+        config().set("rudderstack", "allowed_origins", "[\"https://elsewhere.example\"]"),
+        config(),
+    );
+    reload(&mut stage, full, 1);
+    let refused = stage
+        .hub
+        .execute(&stage.download(Download::made(&Document::lite("full", 10))));
+    assert!(
+        !refused.success && refused.message.contains("store.min_free"),
+        "{}",
+        refused.message
+    );
+    reload(&mut stage, usual.clone(), 2);
+    stage.gateway.set(Mood::Refuse);
+    let taken = stage
+        .hub
+        .execute(&stage.download(Download::made(&Document::lite("room", 10))));
+    assert!(taken.success, "{}", taken.message);
+    // The backlog's data plane is not allowed any more, and then it is again.
+    reload(&mut stage, elsewhere, 3);
+    stage.gateway.set(Mood::Up);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(stage.gateway.accepted(), 0);
+    reload(&mut stage, usual, 4);
+    eventually("what waited goes at once", Duration::from_secs(10), || {
+        stage.rows("room") == 10
+    });
+}
+
+#[test]
 fn requests_wait_in_systemds_socket_while_pintle_restarts() {
     let looker = Looker::start();
     let gateway = Gateway::start(Settings::default());

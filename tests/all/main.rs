@@ -10,6 +10,7 @@
 )]
 
 mod arrows;
+mod browser;
 mod cli;
 mod demo;
 mod deploy;

@@ -21,7 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub use answer::ApiBody;
 pub use given::{decode_segment, encode_segment};
 
-use super::lanes::Boxed;
+use super::console::{Admission, CSRF_MISSING, Console, secured};
+use super::history::History;
 use super::{Fault, Kind, Service};
 use crate::event::{Code, Secret};
 
@@ -43,21 +44,13 @@ pub enum Door {
     Network,
 }
 
-/// The console: the pages beside the API, and its sessions.
-pub trait Console: Send + Sync + 'static {
-    /// Answers what is neither `/api`, `/metrics` nor `/health`.
-    fn page(&self, head: Parts, body: Bytes) -> Boxed<'static, Response<ApiBody>>;
-
-    /// Whether a request to the API carries a session's cookie and, where it changes things, its CSRF token.
-    fn admits(&self, head: &Parts) -> bool;
-}
-
 /// The API. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     service: Service,
     token: Option<Secret>,
-    console: Option<Arc<dyn Console>>,
+    console: Option<Console>,
+    history: Arc<History>,
     calls: Arc<Semaphore>,
     listings: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
@@ -70,16 +63,18 @@ impl Api {
             service,
             token: token.filter(|token| !token.is_empty()),
             console: None,
+            history: Arc::default(),
             calls: Arc::new(Semaphore::new(CALLS)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
         }
     }
 
-    /// With a console.
+    /// With a console, and the last hour that it shows.
     #[must_use]
-    pub fn with_console(mut self, console: Arc<dyn Console>) -> Self {
+    pub fn with_console(mut self, console: Console, history: Arc<History>) -> Self {
         self.console = Some(console);
+        self.history = history;
         self
     }
 
@@ -107,21 +102,27 @@ impl Api {
                 None => self.page(head, body).await,
             },
         };
-        result.unwrap_or_else(|fault| answer::fault(&fault))
+        secured(result.unwrap_or_else(|fault| answer::fault(&fault)))
     }
 
     fn admit(&self, head: &Parts, door: Door) -> Result<(), Fault> {
-        if door == Door::Socket
-            || self.token_fits(head)
-            || self.console.as_ref().is_some_and(|console| console.admits(head))
-        {
+        if door == Door::Socket || self.token_fits(head) {
             return Ok(());
         }
-        Err(Fault::new(
-            Kind::Token,
-            Code::TokenRefused,
-            "this needs `Authorization: Bearer` with the admin token (`pintle token --admin` prints it), or a login in the console",
-        ))
+        match self.session(head) {
+            Admission::Session => Ok(()),
+            Admission::NoCsrfToken => Err(Fault::new(Kind::Forbidden, Code::TokenRefused, CSRF_MISSING)),
+            Admission::None => Err(Fault::new(
+                Kind::Token,
+                Code::TokenRefused,
+                "this needs `Authorization: Bearer` with the admin token (`pintle token --admin` prints it), or a login in the console",
+            )),
+        }
+    }
+
+    fn session(&self, head: &Parts) -> Admission {
+        let console = self.console.as_ref();
+        console.map_or(Admission::None, |console| console.admit(&head.method, &head.headers))
     }
 
     fn token_fits(&self, head: &Parts) -> bool {
@@ -158,7 +159,10 @@ impl Api {
             return Err(Fault::not_found(format!("nothing is at {}", head.uri.path())));
         };
         let body = upload::collect(body, FORM_BYTES).await?;
-        Ok(console.page(head, body).await)
+        match console.answer(&head, &body) {
+            Some(answer) => Ok(answer.map(ApiBody::whole)),
+            None => Err(Fault::not_found(format!("nothing is at {}", head.uri.path()))),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use hyper::{Method, Response};
 use tokio::sync::mpsc::channel;
 
 use super::super::audit::{AuditForm, AuditRows};
+use super::super::console::Admission;
 use super::super::destinations::Word;
 use super::super::import::ImportOrder;
 use super::super::out::{Lines, Out, Piece, Pieces, to_json};
@@ -68,7 +69,11 @@ impl Api {
             }
             ["watch"] => {
                 NOTHING.query(query)?;
-                self.watch().await
+                self.watch(head).await
+            }
+            ["history"] => {
+                NOTHING.query(query)?;
+                answer::json(&self.history.shown())
             }
             ["runs"] => {
                 let given = takes(StateOf::Runs, &["limit", "lines"]).query(query)?;
@@ -237,9 +242,11 @@ impl Api {
         answer::json(&imported?)
     }
 
-    /// A status each second, as server-sent events.
-    async fn watch(&self) -> Answer {
+    /// A status each second, as server-sent events. It ends with the session that it was asked for by.
+    async fn watch(&self, head: &Parts) -> Answer {
         let place = turn(&self.watchers).await?;
+        let by_session = self.session(head) == Admission::Session;
+        let (api, head) = (self.clone(), head.clone());
         let (sender, pieces) = channel::<Piece>(1);
         let service = self.service.clone();
         tokio::spawn(async move {
@@ -249,6 +256,9 @@ impl Api {
                 tokio::select! {
                     _ = ticks.tick() => {}
                     () = sender.closed() => return,
+                }
+                if by_session && api.session(&head) != Admission::Session {
+                    return;
                 }
                 let service = service.clone();
                 let status = blocking(move || to_json(&service.status(Timestamp::now())?)).await;

@@ -101,15 +101,12 @@ fn accepted(chain: &[CertificateDer<'static>], host: &str, roots: Vec<Certificat
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = match WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build() {
-        Ok(verifier) => verifier,
-        Err(_) => {
-            return Check::warning(
-                NAME,
-                format!("the certificate is for {host}; this machine has no roots to check its chain with"),
-                "install ca-certificates",
-            );
-        }
+    let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build() else {
+        return Check::warning(
+            NAME,
+            format!("the certificate is for {host}; this machine has no roots to check its chain with"),
+            "install ca-certificates",
+        );
     };
     match verifier.verify_server_cert(own, others, &name, &[], UnixTime::now()) {
         Ok(_) => Check::ok(NAME, format!("for {host}, accepted by this machine's roots")),

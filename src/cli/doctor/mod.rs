@@ -5,17 +5,16 @@ mod certificate;
 mod listeners;
 mod machine;
 mod network;
+mod server;
 mod storage;
 mod tokens;
-
-use std::os::unix::net::UnixStream;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::output::Tone;
 use super::{Exit, Expected, Output, Session, format};
-use crate::config::{Config, Invalid};
+use crate::config::Invalid;
 
 /// `pintle doctor`
 #[derive(Debug, Clone, Args)]
@@ -71,7 +70,8 @@ impl DoctorArguments {
     pub(super) fn run(self, session: &mut Session<'_>) -> Result<(), Expected> {
         let mut checks = configuration(session);
         let config = &session.config;
-        let running = is_running(config);
+        let (running, of_server) = server::checks(config);
+        checks.extend(of_server);
         checks.extend(machine::checks());
         checks.extend(storage::checks(&config.store));
         checks.extend(tokens::checks(config));
@@ -108,11 +108,6 @@ fn configuration(session: &Session<'_>) -> Vec<Check> {
             .map(|problem| Check::error("configuration", problem.to_string(), "`pintle check` says it all"))
             .collect(),
     }
-}
-
-/// Whether a pintle serves from this store.
-fn is_running(config: &Config) -> bool {
-    UnixStream::connect(config.store.path.join("admin.sock")).is_ok()
 }
 
 fn show(checks: &[Check], output: &mut Output) -> Result<(), Expected> {

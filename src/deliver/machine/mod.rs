@@ -73,6 +73,8 @@ pub enum Event {
     Retry,
     /// The lane has another key or URL from now on.
     Rekeyed(Box<Destination>),
+    /// The settings have changed.
+    Limited(Limits),
 }
 
 /// What the lane must do: settle and rewind first, then tell, then what is next.
@@ -312,6 +314,12 @@ impl Machine {
             Event::Resume { bury } => self.resume(bury, now, &mut step),
             Event::Retry => self.hurry(now),
             Event::Rekeyed(destination) => self.rekeyed(*destination, now, &mut step),
+            Event::Limited(limits) => {
+                self.limits = limits;
+                self.size.limit(limits.max_bytes);
+                // What was not allowed may be.
+                self.hurry(now);
+            }
         }
         self.decide(now, &mut step);
         let state = self.state_now();

@@ -30,6 +30,8 @@ fn segments(path: &Path) -> usize {
 fn keep_nothing(path: &Path) -> StoreSettings {
     StoreSettings {
         keep_delivered: Duration::ZERO,
+        keep_runs: Duration::from_secs(10_000 * 86_400),
+        keep_dead: Duration::from_secs(10_000 * 86_400),
         ..settings(path)
     }
 }

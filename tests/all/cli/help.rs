@@ -58,7 +58,14 @@ fn commands_in_the_manual_parse() {
         .iter()
         .map(|code| pintle::manual::errors::page(*code).text.to_owned())
         .collect();
-    for page in ["architecture", "durability", "operations", "security"] {
+    for page in [
+        "architecture",
+        "changes",
+        "contributing",
+        "durability",
+        "operations",
+        "security",
+    ] {
         let path = format!("{}/src/manual/{page}.rs", env!("CARGO_MANIFEST_DIR"));
         texts.push(std::fs::read_to_string(path).unwrap().replace("//! ", ""));
     }

@@ -1,0 +1,12 @@
+//! The store from outside: power cuts at any point, damage to any file, full disks and failing syncs, the format of this
+//! version, what a commit costs. Everything that may hang or take a process down runs in a child.
+
+mod child;
+mod cost;
+mod damage;
+mod fixture;
+mod full;
+mod power;
+mod recording;
+mod state;
+mod workload;
