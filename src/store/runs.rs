@@ -262,7 +262,12 @@ impl Inner {
     }
 
     /// A chunk of a run; where its segment went away meanwhile, from where it is now.
-    pub(super) fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
+    pub(super) fn chunk_or_moved(
+        &self,
+        run: RunId,
+        sequence: u32,
+        place: Place,
+    ) -> Result<(Place, super::chunk::Chunk)> {
         let read = |place: Place| self.readers.chunk(place, self.values_of(place.segment)?);
         match read(place) {
             Ok(chunk) => Ok((place, chunk)),
