@@ -11,7 +11,7 @@ use super::api::{Api, Door};
 use super::lanes::Resting;
 use super::metrics::Metrics;
 use super::selection::Selection;
-use super::{Service, Setup};
+use super::{ReplayOrder, Service, Setup};
 use crate::config::{RudderStack, StoreSettings};
 use crate::event::{Action, Destination, DestinationId, RunId, Secret, Timestamp, WriteKey};
 use crate::store::{Closing, Line, NewRun, Origin, RunKind, Store};
@@ -288,6 +288,56 @@ async fn a_listing_that_nobody_takes_to_its_end_stops() {
     // More than may be under way at once were begun and dropped: their places are free again.
     let (status, body) = ask(&api, Door::Socket, Request::get("/api/events?raw"), "").await;
     assert_eq!((status, body.lines().count()), (StatusCode::OK, 20_000));
+}
+
+#[test]
+fn a_replay_by_reference_shows_the_ids_that_it_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let run = store_run(&store, 1, 5, 10, |row| format!("u{row}"));
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+    let leased = queue.read(9, 1 << 20, &mut Vec::new()).unwrap();
+    queue.acknowledge(leased.last().unwrap().position, &[], NOW).unwrap();
+    let order = ReplayOrder {
+        selection: Selection {
+            runs: vec![run.to_string()],
+            ..Selection::default()
+        },
+        new_message_ids: true,
+        ..ReplayOrder::default()
+    };
+    let made = service.replay(&order, NOW.plus(60_000), 7).unwrap();
+    assert!(made.by_reference);
+    let replay = made.replay.unwrap();
+    let mut sent = Vec::new();
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Replay).unwrap();
+    let leased = queue.read(9, 1 << 20, &mut sent).unwrap();
+    let selection = Selection {
+        runs: vec![replay.to_string()],
+        ..Selection::default()
+    };
+    let mut listed = Vec::new();
+    service.events(&selection, true, &mut listed).unwrap();
+    let listed: Vec<&[u8]> = listed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert_eq!(listed.len(), 5);
+    for (one, line) in leased.iter().zip(listed) {
+        let stored = &sent[one.start..one.end];
+        assert_eq!(line.strip_suffix(b"}").unwrap(), stored);
+    }
+    // A replay of the replay is a copy: it has no chunks of its own to refer to.
+    drop(queue);
+    let again = service
+        .replay(
+            &ReplayOrder {
+                selection,
+                dry_run: true,
+                ..ReplayOrder::default()
+            },
+            NOW.plus(120_000),
+            8,
+        )
+        .unwrap();
+    assert_eq!((again.events, again.by_reference, again.pending), (0, false, 5));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::error::{Error, Result};
 use super::keys;
 use super::letters::{self, Finder};
 use super::queue::finish;
+use super::replay::salted;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::run::{RunRecord, RunState};
 use super::segment::SegmentId;
@@ -186,6 +187,8 @@ impl Inner {
         let done = self.waits_from(run)?.unwrap_or(Step::END);
         let parts = self.replay_parts(run.id)?;
         let replay = !parts.is_empty();
+        // What a replay copied has its new ids already.
+        let salt = run.message_id_salt.as_deref().filter(|_| replay);
         let sources = if replay { parts } else { vec![run.id] };
         let mut number = 0;
         let mut letters = Letters::new(self, run.id);
@@ -216,7 +219,10 @@ impl Inner {
                             let row = if replay { number } else { row };
                             let letter = letters.of(row)?;
                             buffer.clear();
-                            finish(stored, own_timestamp, &timestamp, &mut buffer);
+                            match salt {
+                                Some(salt) => finish(&salted(stored, salt)?, own_timestamp, &timestamp, &mut buffer),
+                                None => finish(stored, own_timestamp, &timestamp, &mut buffer),
+                            }
                             let state = match letters::effective(run, letter.as_ref(), false) {
                                 Some(state) => state.into(),
                                 None if here < done => EventState::Delivered,
