@@ -94,6 +94,10 @@ mod tests {
 
         let fresh = History::default();
         fresh.note(Timestamp(0), 3, 77);
-        assert_eq!(fresh.shown().points[0].delivered, 0, "what came before is not of this hour");
+        assert_eq!(
+            fresh.shown().points[0].delivered,
+            0,
+            "what came before is not of this hour"
+        );
     }
 }

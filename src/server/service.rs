@@ -184,7 +184,11 @@ pub async fn run(
     let (console, history) = (Console::new(config.admin.token.clone()), Arc::new(History::default()));
     let lookout = look_out(store.clone(), Arc::clone(&history), alerts);
     let login_code = match admin_listener {
-        Some(_) => Some(console.login_code().map_err(|error| system("make a login link")(error.into()))?),
+        Some(_) => Some(
+            console
+                .login_code()
+                .map_err(|error| system("make a login link")(error.into()))?,
+        ),
         None => None,
     };
     let api = Api::new(service.clone(), Some(config.admin.token.clone())).with_console(console, history);

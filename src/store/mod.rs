@@ -13,7 +13,7 @@
 //! # The way of a run, and each sync with its reason
 //!
 //! 1. `begin` lists the run as receiving, in memory only: nothing was promised.
-//! 2. Its rows become chunks, which the writer thread inserts into the active segment. Every 2 MB: flush and fdatasync,
+//! 2. Its rows become chunks, which the writer thread inserts into the active segment. Every 1 MB: flush and fdatasync,
 //!    because sled's recovery loses the whole database where two of its own segments roll between syncs (`segment`).
 //! 3. `commit`: the last chunk carries the closing record: count, order, and all that the catalog needs. Flush and
 //!    fdatasync (sled's flush alone is `sync_file_range`), once for all runs that wait: they are durable.

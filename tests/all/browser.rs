@@ -70,12 +70,21 @@ fn the_console_in_a_browser() {
         tell(play(&stage, &asked));
     }
     let status = script.0.wait().expect("it ends");
-    assert!(status.success(), "{status}; screenshots are in {}", screenshots.display());
+    assert!(
+        status.success(),
+        "{status}; screenshots are in {}",
+        screenshots.display()
+    );
     eprintln!("screenshots are in {}", screenshots.display());
 }
 
 fn play(stage: &Stage, asked: &Value) -> Value {
-    let text = |key: &str| asked[key].as_str().unwrap_or_else(|| panic!("no {key} in {asked}")).to_owned();
+    let text = |key: &str| {
+        asked[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {asked}"))
+            .to_owned()
+    };
     match asked["do"].as_str() {
         Some("down") => stage.gateway.set(Mood::Refuse),
         Some("up") => stage.gateway.set(Mood::Up),

@@ -9,6 +9,7 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod alerts;
 mod arrows;
 mod browser;
 mod cli;
@@ -20,8 +21,8 @@ mod golden;
 mod kill;
 mod lifecycle;
 mod million;
-mod operator;
 mod nginx;
+mod operator;
 mod peers;
 mod readme;
 mod refusals;

@@ -54,7 +54,8 @@ fn a_store_that_is_in_use() {
     let pintle = Pintle::start(Config::for_looker(&looker));
     let place = place("127.0.0.1:0", &pintle.store().display().to_string());
     let id = std::fs::read_to_string(pintle.store().join("lock")).unwrap();
-    refused(&place.run(&["serve"]), "P0014", &["in use", id.trim()]);
+    let id = id.lines().next().unwrap();
+    refused(&place.run(&["serve"]), "P0014", &["in use", &format!("process {id};")]);
     assert_eq!(pintle.hub().list().status, 200, "it was not disturbed");
 }
 

@@ -57,7 +57,9 @@ impl Child {
 
     /// Records what it does below `root` into `log`.
     pub fn recorded(self, root: &Path, log: &Path) -> Self {
-        self.env("LD_PRELOAD", shim()).env("PINTLE_RECORD_ROOT", root).env("PINTLE_RECORD_LOG", log)
+        self.env("LD_PRELOAD", shim())
+            .env("PINTLE_RECORD_ROOT", root)
+            .env("PINTLE_RECORD_LOG", log)
     }
 
     /// Runs it; no status where it took longer than the limit.
@@ -109,7 +111,12 @@ pub fn shim() -> &'static Path {
 /// A folder for many small stores: in memory where that is possible.
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .unwrap()
 }
 
 /// Randomness that one number reproduces.

@@ -6,7 +6,11 @@ use std::path::Path;
 #[derive(Debug, Clone)]
 pub enum Done {
     Create(String),
-    Write { path: String, at: u64, data: Vec<u8> },
+    Write {
+        path: String,
+        at: u64,
+        data: Vec<u8>,
+    },
     /// With the flag that it was a whole fsync.
     Sync(String, bool),
     Rename(String, String),

@@ -54,7 +54,11 @@ impl Disk {
         for entry in std::fs::read_dir(root.join(below)).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            let path = if below.is_empty() {
+                name
+            } else {
+                format!("{below}/{name}")
+            };
             if entry.file_type().unwrap().is_dir() {
                 self.folders.insert(path.clone());
                 self.add(root, &path);
@@ -227,7 +231,11 @@ fn rename_folder(folders: &mut BTreeSet<String>, from: &str, to: &str) {
     }
     folders.insert(to.to_owned());
     let below = format!("{from}/");
-    let moved: Vec<String> = folders.iter().filter(|name| name.starts_with(&below)).cloned().collect();
+    let moved: Vec<String> = folders
+        .iter()
+        .filter(|name| name.starts_with(&below))
+        .cloned()
+        .collect();
     for name in moved {
         folders.remove(&name);
         folders.insert(format!("{to}/{}", &name[below.len()..]));

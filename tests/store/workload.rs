@@ -86,7 +86,11 @@ struct Life<'a> {
 
 /// The child's task: lives so long.
 pub fn run(folder: &Path, seed: u64) {
-    let told = std::fs::File::options().create(true).append(true).open(folder.join("told")).unwrap();
+    let told = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("told"))
+        .unwrap();
     let mut life = Life {
         told: Mutex::new(told),
         dice: Dice::new(seed),
@@ -110,7 +114,11 @@ pub fn run(folder: &Path, seed: u64) {
 
 impl Life<'_> {
     fn tell(&self, line: &str) {
-        self.told.lock().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.told
+            .lock()
+            .unwrap()
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
     }
 
     fn step(&mut self, store: &Store) {
@@ -297,7 +305,11 @@ pub fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
         let rows = waiting.remove(number).unwrap_or_default();
         let all: Vec<u64> = (1..=run.rows).filter(|row| row % 11 != 0).collect();
         if rows.len() as u64 != run.pending || !all.ends_with(&rows) {
-            return fail(format!("run {number}: {} of {} events were read: {run:?}", rows.len(), run.pending));
+            return fail(format!(
+                "run {number}: {} of {} events were read: {run:?}",
+                rows.len(),
+                run.pending
+            ));
         }
     }
     if !waiting.is_empty() {
@@ -311,7 +323,12 @@ pub fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
     if !findings.is_empty() {
         return fail(format!("at the second start: {findings:?}"));
     }
-    let pending: u64 = store.runs(None, 100_000).map_err(text)?.iter().map(|run| run.pending).sum();
+    let pending: u64 = store
+        .runs(None, 100_000)
+        .map_err(text)?
+        .iter()
+        .map(|run| run.pending)
+        .sum();
     if pending != 19 {
         return fail(format!("{pending} events wait at the second start, not 19"));
     }

@@ -116,7 +116,12 @@ impl Changes {
             size(space.free_bytes)
         );
         match (before, full) {
-            (false, true) => return Some(alert("store_full", format!("The store is full, runs are refused: {holds}."))),
+            (false, true) => {
+                return Some(alert(
+                    "store_full",
+                    format!("The store is full, runs are refused: {holds}."),
+                ));
+            }
             (true, false) => return Some(alert("store_free", format!("The store takes runs again: {holds}."))),
             _ => {}
         }
@@ -155,7 +160,11 @@ impl Changes {
         if let Some(dead) = self.dead.get_mut(id)
             && now.since(dead.told_at) < DEAD_EACH
         {
-            dead.run = if dead.untold == 0 { run } else { dead.run.filter(|_| dead.run == run) };
+            dead.run = if dead.untold == 0 {
+                run
+            } else {
+                dead.run.filter(|_| dead.run == run)
+            };
             dead.untold += count;
             return None;
         }
@@ -185,7 +194,9 @@ fn of_dead(id: &DestinationId, count: u64, run: Option<RunId>, now: Timestamp) -
             "dead_letters",
             id,
             now,
-            format!("{letters} for {id}: the console and `pintle dead list` say why, and they {lie} there until somebody sends them again."),
+            format!(
+                "{letters} for {id}: the console and `pintle dead list` say why, and they {lie} there until somebody sends them again."
+            ),
         )
     }
 }
@@ -239,7 +250,10 @@ mod tests {
         assert_eq!(later[0].dead_letters, Some(7));
         assert_eq!(changes.due(now.plus(20 * MINUTE)), []);
         assert_eq!(
-            changes.notice(&id(), &dead(1), now.plus(40 * MINUTE)).unwrap().dead_letters,
+            changes
+                .notice(&id(), &dead(1), now.plus(40 * MINUTE))
+                .unwrap()
+                .dead_letters,
             Some(1)
         );
         let other = DestinationId("other".into());
@@ -294,7 +308,11 @@ mod tests {
         };
         let told = changes.notice(&id(), &held, Timestamp(5)).unwrap();
         assert_eq!(told.what, "held");
-        assert!(told.text.contains("P0001") && !told.text.contains("hush"), "{}", told.text);
+        assert!(
+            told.text.contains("P0001") && !told.text.contains("hush"),
+            "{}",
+            told.text
+        );
         assert_eq!(changes.notice(&id(), &Notice::Free, Timestamp(6)).unwrap().what, "free");
         assert_eq!(changes.notice(&id(), &Notice::Recovered, Timestamp(7)), None);
     }

@@ -27,11 +27,7 @@ impl Failed {
     fn at(self, now: Instant) -> Self {
         let forgiven = u32::try_from(now.duration_since(self.since).as_secs() / EACH.as_secs()).unwrap_or(u32::MAX);
         let times = self.times.saturating_sub(forgiven);
-        let since = if times == 0 {
-            now
-        } else {
-            self.since + EACH * forgiven
-        };
+        let since = if times == 0 { now } else { self.since + EACH * forgiven };
         Self { times, since }
     }
 }

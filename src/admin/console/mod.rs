@@ -194,7 +194,13 @@ impl Console {
         }
         let random = match random() {
             Ok(random) => random,
-            Err(error) => return fault(StatusCode::INTERNAL_SERVER_ERROR, Code::FolderUnusable, &error.to_string()),
+            Err(error) => {
+                return fault(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    Code::FolderUnusable,
+                    &error.to_string(),
+                );
+            }
         };
         let opened = self.state().sessions.open(&random, now);
         tracing::info!(event = "console_login", peer = peer.map(tracing::field::display));

@@ -49,19 +49,24 @@ fn a_login_opens_and_a_logout_ends() {
     let (status, answered, json) = ask(
         &console,
         post("/session", r#"{"token":"correct horse battery staple"}"#),
-    )
-    ;
+    );
     assert_eq!(status, StatusCode::OK);
     assert_eq!(answered.get("x-frame-options").unwrap(), "DENY");
     let (cookie, csrf) = (cookie_of(&answered), json["csrf_token"].as_str().unwrap().to_owned());
 
     assert_eq!(console.admit(&Method::GET, &headers(&cookie, None)), Admission::Session);
-    assert_eq!(console.admit(&Method::POST, &headers(&cookie, None)), Admission::NoCsrfToken);
+    assert_eq!(
+        console.admit(&Method::POST, &headers(&cookie, None)),
+        Admission::NoCsrfToken
+    );
     assert_eq!(
         console.admit(&Method::POST, &headers(&cookie, Some("00"))),
         Admission::NoCsrfToken
     );
-    assert_eq!(console.admit(&Method::POST, &headers(&cookie, Some(&csrf))), Admission::Session);
+    assert_eq!(
+        console.admit(&Method::POST, &headers(&cookie, Some(&csrf))),
+        Admission::Session
+    );
     assert_eq!(
         console.admit(&Method::GET, &headers("pintle_x=1", Some(&csrf))),
         Admission::None
@@ -74,7 +79,14 @@ fn a_login_opens_and_a_logout_ends() {
     end.headers_mut().extend(headers(&cookie, Some(&csrf)));
     let (status, answered, _) = ask(&console, end);
     assert_eq!(status, StatusCode::OK);
-    assert!(answered.get(SET_COOKIE).unwrap().to_str().unwrap().contains("Max-Age=0"));
+    assert!(
+        answered
+            .get(SET_COOKIE)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
     assert_eq!(console.admit(&Method::GET, &headers(&cookie, None)), Admission::None);
 }
 
@@ -88,7 +100,14 @@ fn a_link_logs_in_once_and_secure_follows_the_proxy() {
         .insert("x-forwarded-proto", HeaderValue::from_static("https"));
     let (status, answered, _) = ask(&console, login);
     assert_eq!(status, StatusCode::OK);
-    assert!(answered.get(SET_COOKIE).unwrap().to_str().unwrap().ends_with("; Secure"));
+    assert!(
+        answered
+            .get(SET_COOKIE)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .ends_with("; Secure")
+    );
     let again = ask(&console, post("/session", &json!({ "code": code }).to_string()));
     assert_eq!(again.0, StatusCode::UNAUTHORIZED);
     assert!(again.2["error"].as_str().unwrap().contains("used before"));
@@ -136,7 +155,11 @@ fn every_file_that_the_page_names_is_there_and_nothing_is_inline() {
     for entry in scripts {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let path = if name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") };
+        let path = if name == "index.html" {
+            "/".to_owned()
+        } else {
+            format!("/assets/{name}")
+        };
         let (status, headers, _) = ask(&console, get(&path));
         assert_eq!(status, StatusCode::OK, "{path} is not compiled in");
         let policy = headers.get("content-security-policy").unwrap().to_str().unwrap();
@@ -147,7 +170,13 @@ fn every_file_that_the_page_names_is_there_and_nothing_is_inline() {
             .insert("if-none-match", headers.get("etag").unwrap().clone());
         assert_eq!(ask(&console, again).0, StatusCode::NOT_MODIFIED);
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        for forbidden in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ] {
             assert!(!text.contains(forbidden), "{name} uses {forbidden}");
         }
         assert!(

@@ -77,6 +77,8 @@ fn commands_in_the_manual_parse() {
         }
         let words: Vec<&str> = words
             .into_iter()
+            // What follows is the shell's.
+            .take_while(|word| !matches!(*word, ">" | "|" | "&&"))
             .map(|word| if word == "N" { "1" } else { word })
             .collect();
         commands += 1;

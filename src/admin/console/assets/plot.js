@@ -50,7 +50,10 @@ export function plot() {
 
   /** `points` with `at` in milliseconds. */
   const draw = (points, stepSeconds, now) => {
-    const width = Math.max(280, Math.floor(drawing.getBoundingClientRect().width));
+    const room = Math.floor(drawing.getBoundingClientRect().width);
+    // While it is not laid out nothing is drawn: the observer of its size asks again.
+    if (room === 0) return;
+    const width = Math.max(280, room);
     const height = width < 500 ? 220 : 250;
     put(drawing, svg(points, stepSeconds, now, width, height));
     put(rows, steps(points, stepSeconds, now, 12).filter((step) => step.backlog !== null).map((step) => h('tr', {},
