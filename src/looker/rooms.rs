@@ -168,7 +168,12 @@ impl<W: RunWriter> convert::Rows for ToWriter<'_, W> {
             .email
             .filter(|email| email.chars().any(char::is_uppercase))
             .map(str::to_lowercase);
-        let ids = [identity.user_id, identity.anonymous_id, identity.email, lower.as_deref()];
+        let ids = [
+            identity.user_id,
+            identity.anonymous_id,
+            identity.email,
+            lower.as_deref(),
+        ];
         let mut known = [""; 4];
         let mut count = 0;
         for (place, id) in known.iter_mut().zip(ids.into_iter().flatten()) {
