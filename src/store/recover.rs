@@ -213,7 +213,11 @@ impl Adoption<'_> {
             self.memory.open.entry(run).or_default().insert(segment, found);
         }
         for marked in mark.into_iter().flat_map(|mark| mark.letters) {
-            self.memory.letters.entry(marked.run).or_default().insert(marked.row, marked);
+            self.memory
+                .letters
+                .entry(marked.run)
+                .or_default()
+                .insert(marked.row, marked);
         }
         for closed in contents.closed {
             self.memory.next_commit = self.memory.next_commit.max(closed.commit + 1);
@@ -227,13 +231,31 @@ impl Adoption<'_> {
         Ok(())
     }
 
+    /// Runs that the catalog knows and that have chunks in a damaged segment are counted anew.
+    pub(super) fn note_known_runs(&mut self, segment: SegmentId) -> Result<()> {
+        let mut runs = BTreeSet::new();
+        self.catalog.each(keys::EXTENTS, |key, _| {
+            if keys::extent_segment(key) == Some(segment) {
+                runs.extend(keys::run_of(key));
+            }
+            Ok(true)
+        })?;
+        self.memory.incomplete.extend(runs);
+        Ok(())
+    }
+
     fn adopt(&mut self, mut closed: Closed, found: BTreeMap<SegmentId, Found>) -> Result<()> {
         let run = closed.run.id;
         let number = self.number_of(&closed)?;
-        let mut extents: BTreeMap<SegmentId, Extent> =
-            found.iter().map(|(segment, found)| (*segment, found.extent.clone())).collect();
+        let mut extents: BTreeMap<SegmentId, Extent> = found
+            .iter()
+            .map(|(segment, found)| (*segment, found.extent.clone()))
+            .collect();
         self.add_known_extents(run, &mut extents)?;
-        let present: BTreeSet<u32> = extents.values().flat_map(|extent| extent.sequences.iter().copied()).collect();
+        let present: BTreeSet<u32> = extents
+            .values()
+            .flat_map(|extent| extent.sequences.iter().copied())
+            .collect();
         let incomplete = present.len() < closed.chunks as usize;
         let mut changes = Changes::new();
         let mut from = 0;
@@ -293,7 +315,11 @@ impl Adoption<'_> {
         let events: u64 = chunks.values().map(|(chunk, _)| chunk.events).sum();
         let missing = run.events.saturating_sub(events);
         let waiting = |chunk: &FoundChunk| first.is_some_and(|first| chunk.sequence >= first.sequence);
-        let mut pending: u64 = chunks.values().filter(|(chunk, _)| waiting(chunk)).map(|(chunk, _)| chunk.events).sum();
+        let mut pending: u64 = chunks
+            .values()
+            .filter(|(chunk, _)| waiting(chunk))
+            .map(|(chunk, _)| chunk.events)
+            .sum();
         if incomplete && self.memory.damage {
             // What of it was lost is counted when everything has been read.
             pending += missing;
@@ -356,11 +382,18 @@ impl Adoption<'_> {
             };
             let mut known = BTreeMap::new();
             self.add_known_extents(id, &mut known)?;
-            let known: BTreeSet<u32> = known.values().flat_map(|extent| extent.sequences.iter().copied()).collect();
+            let known: BTreeSet<u32> = known
+                .values()
+                .flat_map(|extent| extent.sequences.iter().copied())
+                .collect();
             let mut changes = Changes::new();
             let (mut events, mut first) = (0, u32::MAX);
             for (segment, found) in found {
-                let new: Vec<_> = found.chunks.iter().filter(|chunk| !known.contains(&chunk.sequence)).collect();
+                let new: Vec<_> = found
+                    .chunks
+                    .iter()
+                    .filter(|chunk| !known.contains(&chunk.sequence))
+                    .collect();
                 if new.is_empty() {
                     continue;
                 }

@@ -120,7 +120,11 @@ impl<'a> Source<'a> {
         });
         self.waiting += size;
         self.moved += size as u64;
-        if self.waiting >= BATCH { self.hand_over() } else { Ok(()) }
+        if self.waiting >= BATCH {
+            self.hand_over()
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands over the rest; gives the bytes that were moved.
@@ -147,7 +151,10 @@ impl<'a> Source<'a> {
         for ((run, what), place) in whats.into_iter().zip(places) {
             match what {
                 Moved::Chunk { sequence, dead } => {
-                    extents.entry((run, place.segment)).or_default().push((sequence, place.value, dead));
+                    extents
+                        .entry((run, place.segment))
+                        .or_default()
+                        .push((sequence, place.value, dead));
                 }
                 Moved::Mended { row } => self.moved_mended(run, row, place, &mut changes)?,
             }

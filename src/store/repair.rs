@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use super::adopt::{self, Ground};
 use super::catalog::{Changes, decode};
+use super::commit::put_extent;
 use super::database::write_file;
 use super::error::Result;
 use super::keys;
 use super::open::REBUILD;
-use super::records::{Cursor, Letter, LetterState, Queued, Registered, Step};
+use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
 use super::recover;
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
@@ -73,10 +74,11 @@ impl Inner {
         Ok(match ailing {
             Ailing::Catalog => {
                 write_file(&self.settings.path.join(REBUILD), b"asked for by verify --repair\n")?;
-                let what = "the next start sets the catalog aside and makes it again from the segments; stop and start \
+                let what =
+                    "the next start sets the catalog aside and makes it again from the segments; stop and start \
                             pintle. Events of segments without a `delivered` mark are then sent again with the same \
                             message ids; dropped dead letters come back; pauses, replays and failed runs are forgotten"
-                    .to_owned();
+                        .to_owned();
                 ("catalog".to_owned(), Vec::new(), what)
             }
             Ailing::Segment(id) => {
@@ -97,7 +99,11 @@ impl Inner {
             Ailing::Chunks(id) => {
                 let moved = self.move_readable(id)?;
                 let (runs, aside) = self.give_up(id, "some of its chunks cannot be read", ground)?;
-                (format!("segment {id}"), runs, format!("{moved} bytes of it were kept; {aside}"))
+                (
+                    format!("segment {id}"),
+                    runs,
+                    format!("{moved} bytes of it were kept; {aside}"),
+                )
             }
             Ailing::SealFile(id) => {
                 let aside = aside_file(id, "seal")?;
@@ -105,10 +111,18 @@ impl Inner {
                 let reader = self.readers.reader(id, Some(sealed.values))?;
                 let seal: Seal = recover::read_segment(&reader, Some(sealed.values))?.seal;
                 seal.write(&id.folder(&segments))?;
-                (format!("segment {id}, seal"), Vec::new(), format!("{aside}; made again"))
+                (
+                    format!("segment {id}, seal"),
+                    Vec::new(),
+                    format!("{aside}; made again"),
+                )
             }
             Ailing::UsersFile(id) => (format!("segment {id}, users"), Vec::new(), aside_file(id, "users")?),
-            Ailing::MarkFile(id) => (format!("segment {id}, delivered"), Vec::new(), aside_file(id, "delivered")?),
+            Ailing::MarkFile(id) => (
+                format!("segment {id}, delivered"),
+                Vec::new(),
+                aside_file(id, "delivered")?,
+            ),
             Ailing::Run(run) => (format!("run {run}"), vec![run], "counted anew".to_owned()),
         })
     }
@@ -174,10 +188,12 @@ impl Inner {
             let from = self.waits_from(&run)?;
             let mut changes = Changes::new();
             let count = self.count_chunks(&run, from)?;
+            self.forget_chunks(id, &count.unreadable, &mut changes)?;
             let requeued = self.requeued(&run, &count, now, &mut changes)?;
             let waiting = count.waiting + requeued;
             let lost = run.pending.saturating_sub(waiting);
             if lost == 0 {
+                self.catalog.apply(changes)?;
                 return Ok(String::new());
             }
             let mut letters = 0;
@@ -219,13 +235,36 @@ impl Inner {
         Ok(told)
     }
 
+    /// A run's lists lose chunks that cannot be read, so that nobody waits for them.
+    fn forget_chunks(&self, run: RunId, gone: &[Place], changes: &mut Changes) -> Result<()> {
+        let segments: BTreeSet<SegmentId> = gone.iter().map(|place| place.segment).collect();
+        for segment in segments {
+            changes.next_group();
+            self.catalog.each(&keys::extents_in(run, segment), |key, _| {
+                if !keys::is_mended(key) {
+                    changes.remove(key.to_vec());
+                }
+                Ok(true)
+            })?;
+            let (extent, _) = self.extent_in(run, segment)?;
+            let mut kept = Extent::default();
+            for (sequence, value) in extent.numbered() {
+                if !gone.contains(&Place { segment, value }) {
+                    kept.push(sequence, value, extent.dead.contains(&value));
+                }
+            }
+            put_extent(run, segment, &kept, changes);
+        }
+        Ok(())
+    }
+
     /// Reads all chunks of a run that are listed.
     fn count_chunks(&self, run: &RunRecord, from: Option<Step>) -> Result<Count> {
         let mut count = Count::default();
         let mut previous: Option<(u32, u64)> = None;
         for Numbered { sequence, place } in self.chunks_of(run.id)? {
-            let read = self.values_of(place.segment).and_then(|values| self.readers.chunk(place, values));
-            let Ok(chunk) = read else {
+            let Ok(chunk) = self.chunk_of(run.id, place) else {
+                count.unreadable.push(place);
                 continue;
             };
             let next = previous.map_or(0, |(sequence, _)| sequence + 1);
@@ -249,7 +288,12 @@ impl Inner {
         }
         let after = previous.map_or(0, |(_, row)| row);
         if after < run.rows {
-            count.gap(after + 1, run.rows + 1, previous.map_or(0, |(sequence, _)| sequence + 1), from);
+            count.gap(
+                after + 1,
+                run.rows + 1,
+                previous.map_or(0, |(sequence, _)| sequence + 1),
+                from,
+            );
         }
         Ok(count)
     }
@@ -263,7 +307,10 @@ impl Inner {
                 return Ok(true);
             };
             let gone = match letter.mended {
-                Some(place) => self.values_of(place.segment).and_then(|values| self.readers.chunk(place, values)).is_err(),
+                Some(place) => self
+                    .values_of(place.segment)
+                    .and_then(|values| self.readers.chunk(place, values))
+                    .is_err(),
                 None => count.gaps.iter().any(|(first, end)| (*first..*end).contains(&row)),
             };
             if gone {
@@ -291,8 +338,15 @@ impl Inner {
             return Ok(());
         };
         let state = self.destination_state(&run.destination)?;
-        let cursor: Cursor = self.catalog.get(&keys::cursor(state.number, run.line()))?.unwrap_or_default();
-        let done = if keys::queued_commit(&key) == Some(cursor.item) { cursor.done } else { 0 };
+        let cursor: Cursor = self
+            .catalog
+            .get(&keys::cursor(state.number, run.line()))?
+            .unwrap_or_default();
+        let done = if keys::queued_commit(&key) == Some(cursor.item) {
+            cursor.done
+        } else {
+            0
+        };
         if waiting == 0 {
             changes.remove(key);
             return Ok(());
@@ -336,6 +390,8 @@ impl Inner {
 struct Count {
     /// Events that wait and can be read.
     waiting: u64,
+    /// Chunks that cannot be read.
+    unreadable: Vec<Place>,
     /// Rows that cannot be read: the first, and the one after the last.
     gaps: Vec<(u64, u64)>,
     /// Rows that waited and cannot be read.

@@ -163,7 +163,11 @@ impl Inner {
             return Ok(false);
         };
         let values = self.values_of(last.place.segment)?;
-        let ends = self.readers.reader(last.place.segment, values)?.header(last.place.value)?.last;
+        let ends = self
+            .readers
+            .reader(last.place.segment, values)?
+            .header(last.place.value)?
+            .last;
         Ok(ends && chunks.len() as u64 == u64::from(last.sequence) + 1)
     }
 

@@ -130,7 +130,8 @@ mod tests {
             facts(7, 0, Some(28 * DAY), false),
             facts(8, 0, None, false), // chunks of failed runs
         ];
-        let ids = |going: Vec<(SegmentId, Why)>| -> Vec<(u32, Why)> { going.iter().map(|(id, why)| (id.0, *why)).collect() };
+        let ids =
+            |going: Vec<(SegmentId, Why)>| -> Vec<(u32, Why)> { going.iter().map(|(id, why)| (id.0, *why)).collect() };
         assert_eq!(
             ids(plan(&all, keep(1_000, 0), now)),
             [(8, Why::Useless), (1, Why::Age), (3, Why::Age)]

@@ -30,7 +30,9 @@ pub(super) const SEAL_BYTES: u64 = 32 << 20;
 /// [`SEAL_BYTES`]; the tests of power cuts and damage, which run this crate from outside, make it smaller.
 pub(super) fn seal_bytes() -> u64 {
     static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        let smaller = std::env::var("PINTLE_TEST_SEAL_BYTES").ok().filter(|_| cfg!(debug_assertions));
+        let smaller = std::env::var("PINTLE_TEST_SEAL_BYTES")
+            .ok()
+            .filter(|_| cfg!(debug_assertions));
         smaller.and_then(|text| text.parse().ok()).unwrap_or(SEAL_BYTES)
     });
     *BYTES
@@ -229,7 +231,10 @@ pub(super) fn value_number(key_end: &[u8], next: u32) -> Option<u32> {
     let number = |leaf: u64| u32::try_from(leaf * u64::from(CHUNKS_PER_LEAF) + u64::from(place)).ok();
     let leaf = u64::from(next / CHUNKS_PER_LEAF);
     let fitting = leaf - leaf % step + u64::from(low);
-    [fitting, fitting + step].into_iter().filter_map(number).find(|number| *number >= next)
+    [fitting, fitting + step]
+        .into_iter()
+        .filter_map(number)
+        .find(|number| *number >= next)
 }
 
 /// Reads chunks of one segment by number.

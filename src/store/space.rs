@@ -64,7 +64,9 @@ impl Inner {
         self.check_running()?;
         let mut shortage = self.shortage()?;
         if shortage.is_some() {
-            self.make_room(Timestamp::now(), || Ok(self.shortage()?.map(|shortage| shortage.missing)))?;
+            self.make_room(Timestamp::now(), || {
+                Ok(self.shortage()?.map(|shortage| shortage.missing))
+            })?;
             shortage = self.shortage()?;
         }
         let Some(shortage) = shortage else {
@@ -109,6 +111,19 @@ impl Inner {
                     megabytes(min_free)
                 ),
                 missing: min_free - free,
+            }));
+        }
+        let missing = self.catalog.ballast.take(free, min_free);
+        if missing > 0 {
+            return Ok(Some(Shortage {
+                what: format!(
+                    "only {} are free on the disk of {}, and {} more are needed to open the store again on a full disk; make \
+                     room on the disk",
+                    megabytes(free),
+                    self.settings.path.display(),
+                    megabytes(missing)
+                ),
+                missing,
             }));
         }
         Ok(None)

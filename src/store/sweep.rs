@@ -61,7 +61,10 @@ enum Known {
     /// This run waits in it; the whole of it was looked at then.
     Waits { run: RunId, looked_at: Timestamp },
     /// Nothing waits in it.
-    Done { settled_at: Option<Timestamp>, lettered: Vec<RunId> },
+    Done {
+        settled_at: Option<Timestamp>,
+        lettered: Vec<RunId>,
+    },
 }
 
 /// A look at a whole segment.
@@ -82,9 +85,6 @@ impl Inner {
         self.sweeping.with(|memory| {
             let mut swept = self.remove_what_may_go(memory, now, 0)?;
             self.expire(memory, now, &mut swept)?;
-            if self.disk_full.with(|full| full.is_none()) {
-                self.ballast.take(self.free_bytes()?, self.settings.min_free);
-            }
             Ok(swept)
         })
     }
@@ -106,10 +106,14 @@ impl Inner {
 
     fn remove_what_may_go(&self, memory: &mut Memory, now: Timestamp, room: u64) -> Result<Swept> {
         let sealed: Vec<(SegmentId, SealedAs)> = self.segments.with(|segments| {
-            let sealed = segments.iter().filter_map(|(id, sealed)| sealed.map(|sealed| (*id, sealed)));
+            let sealed = segments
+                .iter()
+                .filter_map(|(id, sealed)| sealed.map(|sealed| (*id, sealed)));
             sealed.collect()
         });
-        memory.segments.retain(|id, _| sealed.iter().any(|(known, _)| known == id));
+        memory
+            .segments
+            .retain(|id, _| sealed.iter().any(|(known, _)| known == id));
         let referred = self.referred_runs()?;
         let spared = self.segments_of(&referred)?;
         let mut looks = if room > 0 { LOOKS_FOR_ROOM } else { LOOKS };
@@ -319,5 +323,7 @@ fn share(sealed: SealedAs, values: u64) -> u64 {
     if values == 0 {
         return 0;
     }
-    (sealed.stored / u64::from(sealed.values.max(1))).max(1).saturating_mul(values)
+    (sealed.stored / u64::from(sealed.values.max(1)))
+        .max(1)
+        .saturating_mul(values)
 }

@@ -9,7 +9,7 @@ use super::catalog::decode;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
-use super::records::{Cursor, DestinationRecord, HighWater, Letter, Queued, Registered, SealedAs, Seen};
+use super::records::{Cursor, DestinationRecord, HighWater, Letter, Place, Queued, Registered, SealedAs, Seen};
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
 use super::segment::{Seal, SegmentId};
@@ -94,7 +94,9 @@ impl Inner {
             visit,
         };
         self.read_catalog(&mut survey);
-        let segments: Vec<_> = self.segments.with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
+        let segments: Vec<_> = self
+            .segments
+            .with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
         for (id, sealed) in segments {
             self.read_segment(id, sealed, &mut survey)?;
         }
@@ -177,7 +179,12 @@ impl Inner {
         };
         for (number, what) in &contents.damaged {
             let runs = self.runs_at(id, *number)?;
-            survey.note(Ailing::Chunks(id), what.clone(), format!("{place} chunk {number}"), &runs);
+            survey.note(
+                Ailing::Chunks(id),
+                what.clone(),
+                format!("{place} chunk {number}"),
+                &runs,
+            );
         }
         if let Some(sealed) = sealed.filter(|_| contents.damaged.is_empty())
             && (contents.seal.values, contents.seal.crc) != (sealed.values, sealed.crc)
@@ -200,12 +207,20 @@ impl Inner {
         }
         let seal = match Seal::read(&folder) {
             Ok(Some(seal)) if (seal.values, seal.crc) == (sealed.values, sealed.crc) => None,
-            Ok(Some(seal)) => Some(format!("it says {} values, the registry {}", seal.values, sealed.values)),
+            Ok(Some(seal)) => Some(format!(
+                "it says {} values, the registry {}",
+                seal.values, sealed.values
+            )),
             Ok(None) => Some("it is missing".to_owned()),
             Err(error) => Some(error.to_string()),
         };
         if let Some(what) = seal {
-            survey.note(Ailing::SealFile(id), what, folder.join("seal").display().to_string(), &[]);
+            survey.note(
+                Ailing::SealFile(id),
+                what,
+                folder.join("seal").display().to_string(),
+                &[],
+            );
         }
         let index = folder.join("users");
         if index.exists() && users::read(&folder).is_none() {
@@ -278,6 +293,13 @@ impl Inner {
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
             return Ok(());
         };
+        let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+        let is_new =
+            |place: Place| high.is_some_and(|high| place.segment == high.segment && place.value >= high.values);
+        if chunks.iter().any(|one| is_new(one.place)) {
+            // Behind the high-water mark nothing was read: somebody may be writing there.
+            return Ok(());
+        }
         let contiguous = chunks.len() as u64 == u64::from(last.sequence - first.sequence) + 1;
         let unread = chunks.len() - counted.sequences.len().min(chunks.len());
         let place = format!("run {id}");
@@ -335,7 +357,10 @@ fn unequal_accounts(run: &RunRecord) -> Option<String> {
         return None;
     }
     if run.rows != run.events + run.dead_rows {
-        return Some(format!("{} rows are not {} events and {} dead rows", run.rows, run.events, run.dead_rows));
+        return Some(format!(
+            "{} rows are not {} events and {} dead rows",
+            run.rows, run.events, run.dead_rows
+        ));
     }
     if run.events != run.delivered + run.pending + run.dead_events {
         return Some(format!(

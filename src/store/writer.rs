@@ -214,8 +214,8 @@ impl Writer {
                         Ok(())
                     }
                     Err(error) => {
-                        answer(&reply, Err(error.clone()))?;
-                        Err(error)
+                        self.fail(&error);
+                        answer(&reply, Err(error))
                     }
                 }
             }
@@ -233,20 +233,23 @@ impl Writer {
                 match self.place(run, &chunk::encode(&packed, placing), &users::anyone()) {
                     Ok(place) => self.waiting.push(Waiting::Mend(run, place, reply)),
                     Err(error) => {
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
+                        self.fail(&error);
+                        drop(reply.send(Err(error)));
                     }
                 }
                 Ok(())
             }
             Command::Relocate { chunks, reply } => {
-                let places = chunks.iter().map(|one| self.place(one.run, &one.values, &one.filter)).collect();
+                let places = chunks
+                    .iter()
+                    .map(|one| self.place(one.run, &one.values, &one.filter))
+                    .collect();
                 match places {
                     Ok(places) => self.waiting.push(Waiting::Moved(places, reply)),
                     Err(error) => {
                         let error: Error = error;
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
+                        self.fail(&error);
+                        drop(reply.send(Err(error)));
                     }
                 }
                 Ok(())
@@ -282,7 +285,11 @@ impl Writer {
     /// Gives values their place in the active segment, after a seal where the segment is full.
     fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
         self.store.check_running()?;
-        if self.active.as_ref().is_some_and(|active| active.stored() >= segment::seal_bytes()) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.stored() >= segment::seal_bytes())
+        {
             // Those who wait for a sync get it from the seal; their places are in the segment that is sealed.
             self.finish_group();
             self.rotate()?;
@@ -301,7 +308,10 @@ impl Writer {
     }
 
     pub(super) fn full_error(&self) -> Error {
-        self.store.disk_full.with(|full| full.clone()).unwrap_or(Error::Stopping)
+        self.store
+            .disk_full
+            .with(|full| full.clone())
+            .unwrap_or(Error::Stopping)
     }
 
     /// One sync for all that wait, then the catalog, then their answers.
@@ -315,10 +325,11 @@ impl Writer {
             None => Err(self.full_error()),
         };
         if let Err(error) = synced {
+            // First of all what decides whether anything is acknowledged any more.
+            self.fail(&error);
             for one in waiting {
                 one.refuse(&error);
             }
-            self.fail(&error);
             return;
         }
         let mut woken = Vec::new();

@@ -35,7 +35,11 @@ fn no_power_cut_loses_what_was_answered() {
             failures.push(seed);
         }
     }
-    eprintln!("{} states, {recoveries} of them cut again during recovery, {} bad", seeds.len(), failures.len());
+    eprintln!(
+        "{} states, {recoveries} of them cut again during recovery, {} bad",
+        seeds.len(),
+        failures.len()
+    );
     assert!(failures.is_empty(), "reproduce with PINTLE_SEED=one of {failures:?}");
 }
 
@@ -135,10 +139,16 @@ fn told_before(done: &[Done]) -> String {
 }
 
 /// Opens what the first cut has left in a child, and cuts that, too.
-fn cut_recovery(folder: &std::path::Path, root: &std::path::Path, dice: &mut Dice) -> Result<std::path::PathBuf, String> {
+fn cut_recovery(
+    folder: &std::path::Path,
+    root: &std::path::Path,
+    dice: &mut Dice,
+) -> Result<std::path::PathBuf, String> {
     let before = Disk::read(root);
     let log = folder.join("recovery");
-    let ended = Child::new("recover", root, "").recorded(root, &log).run(Duration::from_secs(60));
+    let ended = Child::new("recover", root, "")
+        .recorded(root, &log)
+        .run(Duration::from_secs(60));
     if !ended.status.is_some_and(|status| status.success()) {
         return Err(format!("recovery: {:?} {}", ended.status, ended.output));
     }

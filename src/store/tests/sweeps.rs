@@ -48,7 +48,9 @@ fn bury(store: &Store, to: &str, every: usize) {
             .filter(|one| one.row as usize % every == 0)
             .map(|one| (one.position, format!("row {} is bad", one.row)))
             .collect();
-        queue.acknowledge(last.position, &buried, Timestamp(1_700_000_002_000)).unwrap();
+        queue
+            .acknowledge(last.position, &buried, Timestamp(1_700_000_002_000))
+            .unwrap();
     }
 }
 
@@ -70,8 +72,14 @@ fn space_goes_back_while_one_long_run_drains() {
         let mut buffer = Vec::new();
         let leased = queue.read(2_000, 8 << 20, &mut buffer).unwrap();
         let Some(last) = leased.last() else { break };
-        got.extend(leased.iter().map(|one| String::from_utf8(buffer[one.start..one.end].to_vec()).unwrap()));
-        queue.acknowledge(last.position, &[], Timestamp(1_700_000_001_000)).unwrap();
+        got.extend(
+            leased
+                .iter()
+                .map(|one| String::from_utf8(buffer[one.start..one.end].to_vec()).unwrap()),
+        );
+        queue
+            .acknowledge(last.position, &[], Timestamp(1_700_000_001_000))
+            .unwrap();
         if got.len() - swept_at > 10_000 {
             swept_at = got.len();
             // Twice, for what is only just done has no age yet.
@@ -79,7 +87,12 @@ fn space_goes_back_while_one_long_run_drains() {
             store.sweep(LATER.plus(1_000_000)).unwrap();
         }
         if got.len() > 45_000 {
-            assert!(segments(&path) < before, "{} of {before} segments after {} events", segments(&path), got.len());
+            assert!(
+                segments(&path) < before,
+                "{} of {before} segments after {} events",
+                segments(&path),
+                got.len()
+            );
         }
     }
     assert!(got == all);
@@ -176,10 +189,18 @@ fn a_delivered_mark_keeps_a_lost_catalog_from_sending_again() {
     drop(store);
     std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
     let (store, findings) = Store::open(&settings(&path), Timestamp(3)).unwrap();
-    assert!(findings.iter().any(|finding| finding.what.contains("the catalog was lost")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.what.contains("the catalog was lost")),
+        "{findings:?}"
+    );
     let after = store.run(first.id).unwrap().unwrap();
     assert_eq!((after.delivered, after.pending), (before.delivered, 0));
-    assert_eq!((after.dead_events, after.dead_letters), (before.dead_events, before.dead_letters));
+    assert_eq!(
+        (after.dead_events, after.dead_letters),
+        (before.dead_events, before.dead_letters)
+    );
     assert_eq!(letters(&store, first.id), letters_before);
     assert_eq!(drain(&store, "one", 100), expected(2, 20));
     assert_eq!(store.verify(|_| {}).unwrap().damaged, []);
@@ -226,13 +247,23 @@ fn history_gives_way_before_a_run_is_refused_and_a_replay_keeps_what_it_needs() 
             break;
         }
     }
-    let refused = refused.or_else(|| store.begin(new_run(99, "two")).err().map(|error| error.to_string())).unwrap();
-    assert!(refused.contains("store.max_bytes = 80 MB") && refused.contains("since"), "{refused}");
+    let refused = refused
+        .or_else(|| store.begin(new_run(99, "two")).err().map(|error| error.to_string()))
+        .unwrap();
+    assert!(
+        refused.contains("store.max_bytes = 80 MB") && refused.contains("since"),
+        "{refused}"
+    );
     assert!(store.space().unwrap().full_at.is_some());
     // The first history left, the replay's is all there.
     let first = store.run(first.unwrap().id).unwrap().unwrap();
     let mut seen = 0;
-    store.each_event(&first, |_| { seen += 1; Ok(true) }).unwrap();
+    store
+        .each_event(&first, |_| {
+            seen += 1;
+            Ok(true)
+        })
+        .unwrap();
     assert_eq!(seen, 0, "of the oldest history");
     let mut queue = store.queue(&DestinationId("one".into()), Line::Replay).unwrap();
     let mut sent = 0;
