@@ -124,18 +124,23 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         lock,
     }));
     for run in incomplete {
-        let lost = inner.count_anew(run, "chunks of it are missing")?;
-        findings.push(Finding {
-            what: format!("run {run} is not complete: {lost}"),
-            serious: true,
-        });
+        let lost = inner.count_anew(run, "chunks of it are missing or damaged")?;
+        if !lost.is_empty() {
+            findings.push(Finding {
+                what: format!("run {run} is not complete: {lost}"),
+                serious: true,
+            });
+        }
     }
     let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
     for state in states {
         inner.recount(&state)?;
     }
     inner.note_catalog_bytes();
-    inner.ballast.take(inner.free_bytes()?, settings.min_free);
+    let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
+    if missing > 0 {
+        tracing::warn!(missing, "no_room_for_the_ballast");
+    }
     inner.note_opened(OPENED)?;
     let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
@@ -176,7 +181,7 @@ fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Load
                 // The start that made it did not come to its end: everything in it comes from the segments.
                 drop(loaded);
                 for generation in generations {
-                    remove_folder(&catalog::generation_path(folder, generation))?;
+                    catalog::discard(folder, generation)?;
                 }
                 sync_folder(folder)?;
                 return Ok((Loaded::of(Catalog::create(folder, newest + 1)?)?, true));
@@ -354,7 +359,7 @@ impl Opening<'_> {
             self.adoption(true).take_moved()?;
         }
         self.note_missing(&folders)?;
-        if lost_catalog {
+        if lost_catalog && (self.memory.adopted > 0 || self.memory.damage) {
             self.findings.push(Finding {
                 what: format!(
                     "the catalog was lost and has been made again from {} segments: {} runs. Events of segments \

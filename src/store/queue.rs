@@ -311,12 +311,12 @@ impl Queue {
                 return Ok(false);
             };
             if part.chunk.is_none() {
-                part.chunk = match load_chunk(&self.store, step, &part.places) {
+                part.chunk = match load_chunk(&self.store, part.run, step, &part.places) {
                     Ok(loaded) => loaded,
                     // Its segment may have gone after what was needed of it was moved.
                     Err(_) => {
                         part.places = self.store.chunks_of(part.run)?;
-                        load_chunk(&self.store, step, &part.places)?
+                        load_chunk(&self.store, part.run, step, &part.places)?
                     }
                 };
             }
@@ -547,7 +547,7 @@ fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {
 }
 
 /// The chunk at a step, or the next one there is: chunks that are not listed any more were lost, and are accounted for.
-fn load_chunk(store: &Inner, step: &mut Step, places: &[Numbered]) -> Result<Option<(Chunk, usize, u64)>> {
+fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -> Result<Option<(Chunk, usize, u64)>> {
     let index = places.partition_point(|one| one.sequence < step.chunk);
     let Some(&Numbered { sequence, place }) = places.get(index) else {
         return Ok(None);
@@ -564,7 +564,7 @@ fn load_chunk(store: &Inner, step: &mut Step, places: &[Numbered]) -> Result<Opt
         // A handle holds what was read through it: none is kept behind the reader.
         store.readers.leave(before.place.segment);
     }
-    let chunk = store.readers.chunk(place, store.values_of(place.segment)?)?;
+    let chunk = store.chunk_of(run, place)?;
     let (at, row) = {
         let mut records = chunk.records();
         for _ in 0..step.record {
