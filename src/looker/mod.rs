@@ -55,7 +55,7 @@ use routes::Route;
 use settings::Settings;
 
 pub use download::ClientError;
-pub use origin::{OriginError, Origins, is_forbidden};
+pub use origin::{OriginError, Origins};
 pub use reach::{Reach, Reached};
 pub use reply::ReplyBody;
 pub use rooms::{ConverterRoom, ConverterRun, GatewayProbe, StoreWriter};
