@@ -115,6 +115,8 @@ impl Converters for ConverterRoom {
         };
         let limits = convert::Limits {
             max_row_bytes: config.looker.max_row_bytes,
+            max_document_bytes: config.looker.max_document_bytes,
+            max_spool_bytes: config.looker.max_spool_bytes,
             ..convert::Limits::default()
         };
         ConverterRun(Converter::new(

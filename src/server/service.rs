@@ -194,7 +194,8 @@ pub async fn run(
     };
     let api = Api::new(service.clone(), Some(config.admin.token.clone())).with_console(console, history);
     let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
-    let limits = looker::Limits::new(config.store.path.join("spool"));
+    let limits = looker::Limits::of(&config);
+    let hub_limits = Limits::of_hub(&config.hub, limits.max_body_bytes());
     let parts = Parts {
         intake: Arc::new(store.clone()),
         converters: Arc::clone(&converters),
@@ -210,7 +211,7 @@ pub async fn run(
         hub_listener,
         tls.clone(),
         HubHandler(hub.clone()),
-        Limits::default(),
+        hub_limits,
         stopping.clone(),
         // Counted from when nobody is let in any more: with systemd's socket, before the runs have ended.
         if is_handed {
