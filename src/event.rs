@@ -1,12 +1,17 @@
 //! What all rooms share: the names of things. Ids, the three calls, the write key that prints `***`, times, and
 //! how a stored event is finished when it is read. Knows nothing of any other room.
 
+mod code;
+pub mod network;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
+
+pub use code::{Code, UnknownCode};
 
 /// A moment, in milliseconds since 1970 in UTC. Written as RFC 3339 with milliseconds and `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

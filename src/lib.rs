@@ -12,6 +12,14 @@
 //! `main → cli → {server, admin}`; `server → {looker, admin, deliver}`; `looker → {convert, store, rudderstack}`;
 //! `admin → {store, deliver, rudderstack}`; `deliver → {store, rudderstack}`; all may use `event` and `config`.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod convert;
+pub mod deliver;
 pub mod event;
+pub mod looker;
+pub mod manual;
+pub mod rudderstack;
+pub mod server;
 pub mod store;

@@ -1,3 +1,17 @@
 //! pintle's command line: parse, load the configuration, log, call one command, error to exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use pintle::cli::{self, Arguments, Exit, Output};
+use pintle::config::Environment;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::of_process(&arguments.globals);
+    let outcome = cli::run(arguments, Environment::of_process(), &mut output).and_then(|()| output.flush());
+    match outcome {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => output.fail(&error).into(),
+    }
+}

@@ -478,12 +478,15 @@ mod tests {
         {
             let (catalog, created) = Catalog::open(folder.path()).unwrap();
             assert!(created);
-            // The same keys again and again: the file grows, the content does not.
-            for round in 0..6_000_u32 {
+            // Much is written and goes again: the file stays grown, the content is small.
+            for key in 0..12_000_u32 {
                 let mut changes = Changes::new();
-                for key in 0..16_u8 {
-                    changes.put_bytes(vec![b'c', key], vec![round as u8; 200]);
-                }
+                changes.put_bytes([b"c".as_slice(), &key.to_be_bytes()].concat(), vec![key as u8; 200]);
+                catalog.apply(changes).unwrap();
+            }
+            for key in 16..12_000_u32 {
+                let mut changes = Changes::new();
+                changes.remove([b"c".as_slice(), &key.to_be_bytes()].concat());
                 catalog.apply(changes).unwrap();
             }
             catalog.commit().unwrap();
@@ -500,7 +503,8 @@ mod tests {
         assert_eq!(page.len(), 16);
         assert!(
             page.iter()
-                .all(|(_, value)| *value == vec![(5_999_u32 % 256) as u8; 200])
+                .enumerate()
+                .all(|(key, (_, value))| *value == vec![key as u8; 200])
         );
         let mut back = catalog.page_back(b"c", b"d", 100).unwrap();
         back.reverse();

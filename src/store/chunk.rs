@@ -19,7 +19,7 @@ use crate::event::RunId;
 /// Records are cut into chunks of about this many bytes before compression.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
 /// The largest value in a segment: below sled's limit of `segment_size / 4`, past which it would use blob files.
-pub(super) const MAX_VALUE: usize = 768 << 10;
+pub(super) const MAX_VALUE: usize = 448 << 10;
 
 const MAGIC: &[u8; 3] = b"PKC";
 const VERSION: u8 = 1;

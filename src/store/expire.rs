@@ -23,8 +23,8 @@ impl Inner {
             return Ok(());
         }
         memory.expired_at = Some(now);
-        let dead_before = before(now, self.settings.keep_dead);
-        let runs_before = before(now, self.settings.keep_runs);
+        let dead_before = before(now, self.settings().keep_dead);
+        let runs_before = before(now, self.settings().keep_runs);
         let referred = self.referred_runs()?;
         self.catalog.each(keys::RUNS, |key, value| {
             let mut run: RunRecord = decode(key, value)?;

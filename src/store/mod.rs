@@ -13,7 +13,7 @@
 //! # The way of a run, and each sync with its reason
 //!
 //! 1. `begin` lists the run as receiving, in memory only: nothing was promised.
-//! 2. Its rows become chunks, which the writer thread inserts into the active segment. Every 2 MB: flush and fdatasync,
+//! 2. Its rows become chunks, which the writer thread inserts into the active segment. Every 1 MB: flush and fdatasync,
 //!    because sled's recovery loses the whole database where two of its own segments roll between syncs (`segment`).
 //! 3. `commit`: the last chunk carries the closing record: count, order, and all that the catalog needs. Flush and
 //!    fdatasync (sled's flush alone is `sync_file_range`), once for all runs that wait: they are durable.
@@ -44,6 +44,7 @@ mod queue;
 mod readers;
 mod records;
 mod recover;
+mod rekey;
 mod relocate;
 mod repair;
 mod replay;
@@ -53,6 +54,7 @@ mod run;
 mod run_writer;
 mod runs;
 mod salvage;
+mod search;
 mod segment;
 mod space;
 mod spool;
@@ -80,6 +82,7 @@ pub use replay::{Filter, ReplayPlan};
 pub use run::{Closing, NewRun, Origin, ReplayOptions, RunKind, RunRecord, RunState};
 pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
+pub use search::{LetterNote, UserSearch};
 pub use space::Space;
 pub use sweep::Swept;
 pub use verify::{Damage, Verification};
@@ -124,6 +127,11 @@ impl Store {
         Ok((Self { inner, _closer: closer }, findings))
     }
 
+    /// Other limits from now on; the folder stays what it is.
+    pub fn reconfigure(&self, settings: &StoreSettings) {
+        self.inner.reconfigure(settings);
+    }
+
     /// The run of a delivery that is already here and did not fail.
     pub fn delivery(&self, digest: &[u8; 32]) -> Result<Option<RunRecord>> {
         self.inner.delivery(digest)
@@ -145,6 +153,11 @@ impl Store {
         };
         self.inner.note_begun(&run);
         RunWriter::new(Arc::clone(&self.inner), run)
+    }
+
+    /// Whether a run that came now would be taken.
+    pub fn check_room(&self) -> Result<()> {
+        self.inner.check_room()
     }
 
     /// Lists a run that failed before it had a writer.

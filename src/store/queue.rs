@@ -559,6 +559,11 @@ fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -
             ..*step
         };
     }
+    let before = index.checked_sub(1).and_then(|before| places.get(before));
+    if let Some(before) = before.filter(|before| before.place.segment != place.segment) {
+        // A handle holds what was read through it: none is kept behind the reader.
+        store.readers.leave(before.place.segment);
+    }
     let chunk = store.chunk_of(run, place)?;
     let (at, row) = {
         let mut records = chunk.records();

@@ -92,6 +92,12 @@ impl Readers {
         });
     }
 
+    /// A reader has gone on to the next segment: the memory of this one goes back. Whoever still reads it opens it anew.
+    pub(super) fn leave(&self, id: SegmentId) {
+        self.close(id);
+        give_memory_back();
+    }
+
     /// Closes a segment that is about to be removed.
     pub(super) fn close(&self, id: SegmentId) {
         self.state

@@ -58,7 +58,7 @@ impl Inner {
     fn treat(&self, ailing: Ailing, now: Timestamp) -> Result<(String, Vec<RunId>, String)> {
         let segments = self.segments_folder();
         let ground = Ground {
-            folder: &self.settings.path,
+            folder: &self.settings().path,
             segments: &segments,
             now,
         };
@@ -73,7 +73,7 @@ impl Inner {
         };
         Ok(match ailing {
             Ailing::Catalog => {
-                write_file(&self.settings.path.join(REBUILD), b"asked for by verify --repair\n")?;
+                write_file(&self.settings().path.join(REBUILD), b"asked for by verify --repair\n")?;
                 let what =
                     "the next start sets the catalog aside and makes it again from the segments; stop and start \
                             pintle. Events of segments without a `delivered` mark are then sent again with the same \

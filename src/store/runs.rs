@@ -8,6 +8,7 @@ use super::keys;
 use super::letters::{self, Finder};
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
+use super::replay::salted;
 use super::run::{RunRecord, RunState};
 use super::segment::SegmentId;
 use super::state::Inner;
@@ -66,13 +67,16 @@ pub(super) struct Numbered {
 
 impl Inner {
     pub(super) fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>> {
-        let mut found = if before.is_none() { self.receiving() } else { Vec::new() };
-        found.reverse();
+        let receiving = if before.is_none() { self.receiving() } else { Vec::new() };
         let end = before.map_or_else(|| keys::AFTER_RUNS.to_vec(), keys::run);
+        let mut found: Vec<RunRecord> = Vec::new();
         for (key, value) in self.catalog.page_back(keys::RUNS, &end, limit)? {
-            let record: RunRecord = decode(&key, &value)?;
-            if !found.iter().any(|known| known.id == record.id) {
-                found.push(record);
+            found.push(decode(&key, &value)?);
+        }
+        for run in receiving {
+            // One that was stored since the list was taken is there as it is now.
+            if self.catalog.get_bytes(&keys::run(run.id))?.is_none() {
+                found.push(run);
             }
         }
         found.sort_by_key(|run| std::cmp::Reverse(run.id));
@@ -183,6 +187,8 @@ impl Inner {
         let done = self.waits_from(run)?.unwrap_or(Step::END);
         let parts = self.replay_parts(run.id)?;
         let replay = !parts.is_empty();
+        // What a replay copied has its new ids already.
+        let salt = run.message_id_salt.as_deref().filter(|_| replay);
         let sources = if replay { parts } else { vec![run.id] };
         let mut number = 0;
         let mut letters = Letters::new(self, run.id);
@@ -213,7 +219,10 @@ impl Inner {
                             let row = if replay { number } else { row };
                             let letter = letters.of(row)?;
                             buffer.clear();
-                            finish(stored, own_timestamp, &timestamp, &mut buffer);
+                            match salt {
+                                Some(salt) => finish(&salted(stored, salt)?, own_timestamp, &timestamp, &mut buffer),
+                                None => finish(stored, own_timestamp, &timestamp, &mut buffer),
+                            }
                             let state = match letters::effective(run, letter.as_ref(), false) {
                                 Some(state) => state.into(),
                                 None if here < done => EventState::Delivered,
@@ -271,7 +280,12 @@ impl Inner {
     }
 
     /// A chunk of a run; where its segment went away meanwhile, from where it is now.
-    fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
+    pub(super) fn chunk_or_moved(
+        &self,
+        run: RunId,
+        sequence: u32,
+        place: Place,
+    ) -> Result<(Place, super::chunk::Chunk)> {
         let read = |place: Place| self.chunk_of(run, place);
         match read(place) {
             Ok(chunk) => Ok((place, chunk)),

@@ -21,11 +21,11 @@ use super::users;
 use crate::event::RunId;
 
 /// sled's own unit of writing, not ours.
-const SEGMENT_SIZE: usize = 4 << 20;
+const SEGMENT_SIZE: usize = 2 << 20;
 /// Bytes inserted between two syncs at the most: half of sled's segment.
 pub(super) const SYNC_BYTES: u64 = (SEGMENT_SIZE / 2) as u64;
 /// A segment is sealed when this much is stored in it. A reader holds that much memory until it is done.
-pub(super) const SEAL_BYTES: u64 = 32 << 20;
+pub(super) const SEAL_BYTES: u64 = 16 << 20;
 
 /// [`SEAL_BYTES`]; the tests of power cuts and damage, which run this crate from outside, make it smaller.
 pub(super) fn seal_bytes() -> u64 {

@@ -42,7 +42,7 @@ impl Inner {
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64> {
-        let path = &self.settings.path;
+        let path = &self.settings().path.clone();
         let stat = rustix::fs::statvfs(path)
             .map_err(|error| Error::io("failed to ask the free space of", path, &error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -54,7 +54,7 @@ impl Inner {
             history_bytes: self.history_bytes.load(Ordering::Relaxed),
             catalog_bytes: self.catalog_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes()?,
-            max_bytes: self.settings.max_bytes,
+            max_bytes: self.settings().max_bytes,
             full_at: self.full_since.with(|since| *since),
         })
     }
@@ -81,12 +81,12 @@ impl Inner {
 
     fn shortage(&self) -> Result<Option<Shortage>> {
         let (stored, free) = (self.stored_bytes(), self.free_bytes()?);
-        let (max_bytes, min_free) = (self.settings.max_bytes, self.settings.min_free);
+        let (max_bytes, min_free) = (self.settings().max_bytes, self.settings().min_free);
         if let Some(error) = self.disk_full.with(|full| full.clone()) {
             return Ok(Some(Shortage {
                 what: format!(
                     "the disk of {} is full ({error}); make room on it, pintle then goes on by itself",
-                    self.settings.path.display()
+                    self.settings().path.display()
                 ),
                 missing: min_free.saturating_sub(free).max(ROOM_TO_GO_ON),
             }));
@@ -107,7 +107,7 @@ impl Inner {
                 what: format!(
                     "{} are free on the disk of {} and store.min_free = {} must stay free; make room on the disk",
                     megabytes(free),
-                    self.settings.path.display(),
+                    self.settings().path.display(),
                     megabytes(min_free)
                 ),
                 missing: min_free - free,
@@ -120,7 +120,7 @@ impl Inner {
                     "only {} are free on the disk of {}, and {} more are needed to open the store again on a full disk; make \
                      room on the disk",
                     megabytes(free),
-                    self.settings.path.display(),
+                    self.settings().path.display(),
                     megabytes(missing)
                 ),
                 missing,

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::catalog::parking::Guarded;
 use super::catalog::{Catalog, Changes};
@@ -31,7 +31,8 @@ type Woken = Box<dyn Fn(&DestinationId) + Send + Sync>;
 
 /// The store behind its handle.
 pub(super) struct Inner {
-    pub(super) settings: StoreSettings,
+    /// A reload changes all but the folder.
+    settings: RwLock<Arc<StoreSettings>>,
     pub(super) catalog: Catalog,
     pub(super) readers: Readers,
     pub(super) writer: SyncSender<Command>,
@@ -93,23 +94,36 @@ impl Inner {
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
             lock: parts.lock,
-            settings: parts.settings,
+            settings: RwLock::new(Arc::new(parts.settings)),
         }
+    }
+
+    pub(super) fn settings(&self) -> Arc<StoreSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Other limits from now on, in the same folder.
+    pub(super) fn reconfigure(&self, settings: &StoreSettings) {
+        let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(StoreSettings {
+            path: current.path.clone(),
+            ..settings.clone()
+        });
     }
 
     /// From now on an empty folder is a loss, not a beginning.
     pub(super) fn note_opened(&self, line: &str) -> Result<()> {
         use std::io::Write;
-        writeln!(&self.lock, "{line}")
-            .map_err(|error| Error::io("failed to write", &self.settings.path.join("lock"), &error))
+        let path = self.settings().path.join("lock");
+        writeln!(&self.lock, "{line}").map_err(|error| Error::io("failed to write", &path, &error))
     }
 
     pub(super) fn segments_folder(&self) -> PathBuf {
-        self.settings.path.join("segments")
+        self.settings().path.join("segments")
     }
 
     pub(super) fn spool_folder(&self) -> PathBuf {
-        self.settings.path.join("spool")
+        self.settings().path.join("spool")
     }
 
     pub(super) fn next_commit(&self) -> u64 {
@@ -305,10 +319,9 @@ impl Inner {
     }
 
     pub(super) fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
-        if let Some(record) = self.receiving.with(|receiving| receiving.get(&id).cloned()) {
-            return Ok(Some(record));
-        }
-        self.catalog.get(&keys::run(id))
+        // The catalog first: between its commit and its answer a run is in both, and only there it is what it is.
+        let stored = self.catalog.get(&keys::run(id))?;
+        Ok(stored.or_else(|| self.receiving.with(|receiving| receiving.get(&id).cloned())))
     }
 
     /// SHA-256, cut, of (instance, plan, rows): none where the run has no plan or no rows.

@@ -129,8 +129,8 @@ impl Inner {
             }
         }
         let keep = Keep {
-            delivered: self.settings.keep_delivered,
-            delivered_bytes: self.settings.keep_delivered_bytes,
+            delivered: self.settings().keep_delivered,
+            delivered_bytes: self.settings().keep_delivered_bytes,
             room,
         };
         let mut swept = Swept::default();

@@ -235,7 +235,7 @@ impl Inner {
     }
 
     fn count_runs(&self, id: SegmentId, contents: &Contents, survey: &mut Survey<'_>) -> Result<()> {
-        let old = Timestamp::now().0 - i64::try_from(self.settings.keep_runs.as_millis()).unwrap_or(i64::MAX);
+        let old = Timestamp::now().0 - i64::try_from(self.settings().keep_runs.as_millis()).unwrap_or(i64::MAX);
         for closed in &contents.closed {
             let run = &closed.run;
             let recent = run.stored_at.is_some_and(|at| at.0 > old);

@@ -1,6 +1,6 @@
 //! The writer: the one thread that appends to the active segment. It collects what waits (group commit):
 //!
-//! 1. chunks are inserted as they come; whenever 2 MB are unsynced, flush and fdatasync (see `segment`);
+//! 1. chunks are inserted as they come; whenever 1 MB is unsynced, flush and fdatasync (see `segment`);
 //! 2. at a run's end its last chunk is inserted with the closing record; then everything else that waits is taken too;
 //! 3. one flush and fdatasync cover all of it: the runs are durable;
 //! 4. the catalog learns of them (lazily durable: recovery finds them in the segment), and each is answered.

@@ -1,0 +1,407 @@
+//! The routes of the API.
+
+use std::fmt::Display;
+use std::io::BufReader;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::TE;
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+use tokio::sync::mpsc::channel;
+
+use super::super::audit::{AuditForm, AuditRows};
+use super::super::console::Admission;
+use super::super::destinations::Word;
+use super::super::import::ImportOrder;
+use super::super::out::{Lines, Out, Piece, Pieces, to_json};
+use super::super::selection::StateOf;
+use super::super::{Fault, Kind, Letters, ReplayOrder, Service};
+use super::answer::{self, ApiBody};
+use super::given::{Given, Takes, decode_segment};
+use super::upload::{self, PartReader};
+use super::{Api, blocking, turn};
+use crate::event::{Code, Timestamp, WriteKey};
+
+/// A body with a mended event.
+const BODY_BYTES: usize = 8 << 20;
+/// Pieces of an answer that wait to be taken.
+const PIECES: usize = 4;
+
+const NOTHING: Takes = Takes {
+    selection: None,
+    own: &[],
+};
+
+type Answer = Result<Response<ApiBody>, Fault>;
+
+impl Api {
+    pub(super) async fn route<B>(&self, head: &Parts, route: &str, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display + Send,
+    {
+        let segments: Option<Vec<String>> = route.split('/').map(decode_segment).collect();
+        let segments = segments.ok_or_else(|| Fault::usage("the path is no good"))?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match (&head.method, segments.as_slice()) {
+            (&Method::GET, segments) => self.get(head, segments).await,
+            (&Method::POST, ["import"]) => self.import(head, body).await,
+            (&Method::POST, segments) => {
+                let body = upload::collect(body, BODY_BYTES).await?;
+                self.post(segments, &body).await
+            }
+            _ => Ok(answer::wrong_method("GET, POST")),
+        }
+    }
+
+    async fn get(&self, head: &Parts, segments: &[&str]) -> Answer {
+        let query = head.uri.query();
+        match segments {
+            ["status"] => {
+                NOTHING.query(query)?;
+                self.call(|service| service.status(Timestamp::now())).await
+            }
+            ["destinations"] => {
+                NOTHING.query(query)?;
+                self.call(|service| service.destinations(Timestamp::now())).await
+            }
+            ["watch"] => {
+                NOTHING.query(query)?;
+                self.watch(head).await
+            }
+            ["history"] => {
+                NOTHING.query(query)?;
+                answer::json(&self.history.shown())
+            }
+            ["runs"] => {
+                let given = takes(StateOf::Runs, &["limit", "lines"]).query(query)?;
+                let (limit, lines) = (given.number("limit")?, lines(&given)?);
+                self.list(head, kind(lines), move |service, out| {
+                    service.runs(&given.selection, limit, lines, out)
+                })
+                .await
+            }
+            ["runs", id] => {
+                NOTHING.query(query)?;
+                let id = (*id).to_owned();
+                self.call(move |service| service.run(&id)).await
+            }
+            ["replay"] => {
+                let own = Takes {
+                    selection: None,
+                    own: &["limit", "lines"],
+                };
+                let given = own.query(query)?;
+                let (limit, lines) = (given.number("limit")?, lines(&given)?);
+                self.list(head, kind(lines), move |service, out| {
+                    service.replays(limit, lines, out)
+                })
+                .await
+            }
+            ["events"] => {
+                let given = takes(StateOf::Events, &["raw"]).query(query)?;
+                let raw = given.flag("raw")?;
+                self.list(head, "application/x-ndjson", move |service, out| {
+                    service.events(&given.selection, raw, out)
+                })
+                .await
+            }
+            ["audit"] => self.audit(head).await,
+            ["trace", id] => {
+                NOTHING.query(query)?;
+                let id = (*id).to_owned();
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.trace(&id, Timestamp::now())).await
+            }
+            ["dead"] => {
+                let given = takes(StateOf::Events, &["lines"]).query(query)?;
+                let lines = lines(&given)?;
+                self.list(head, kind(lines), move |service, out| {
+                    service.dead(&given.selection, lines, out)
+                })
+                .await
+            }
+            ["dead", id] => {
+                NOTHING.query(query)?;
+                let id = (*id).to_owned();
+                self.call(move |service| service.dead_letter(&id)).await
+            }
+            _ => Err(no_route("GET", segments)),
+        }
+    }
+
+    async fn post(&self, segments: &[&str], body: &[u8]) -> Answer {
+        match segments {
+            ["replay"] => {
+                let given = takes(StateOf::Events, &["to", "rate", "new_message_ids", "dry_run", "yes"]).body(body)?;
+                let order = ReplayOrder {
+                    to: given.text("to")?,
+                    rate: given.number("rate")?,
+                    new_message_ids: given.flag("new_message_ids")?,
+                    dry_run: given.flag("dry_run")?,
+                    selection: given.selection,
+                };
+                let random = random()?;
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.replay(&order, Timestamp::now(), random))
+                    .await
+            }
+            ["replay", id, "cancel"] => {
+                NOTHING.body(body)?;
+                let id = (*id).to_owned();
+                self.call(move |service| service.cancel_replay(&id, Timestamp::now()))
+                    .await
+            }
+            ["dead", "requeue"] => {
+                let mut given = takes(StateOf::Events, &["ids", "event_file", "dry_run", "yes"]).body(body)?;
+                let dry_run = given.flag("dry_run")?;
+                let event = given.raw("event_file");
+                let letters = letters(given)?;
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.requeue(&letters, event.as_deref(), dry_run, Timestamp::now()))
+                    .await
+            }
+            ["dead", "drop"] => {
+                let given = takes(StateOf::Events, &["ids", "dry_run", "yes"]).body(body)?;
+                let dry_run = given.flag("dry_run")?;
+                let letters = letters(given)?;
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.drop_dead(&letters, dry_run, Timestamp::now()))
+                    .await
+            }
+            ["verify"] => {
+                let own = Takes {
+                    selection: None,
+                    own: &["repair", "yes"],
+                };
+                let repair = own.body(body)?.flag("repair")?;
+                let _place = turn(&self.listings).await?;
+                self.call(move |service| service.verify(repair, Timestamp::now())).await
+            }
+            ["destinations", id, "probe"] => {
+                NOTHING.body(body)?;
+                let _place = turn(&self.calls).await?;
+                answer::json(&self.service.probe(id).await?)
+            }
+            ["destinations", id, word] => {
+                let word = word_of(word, body)?.ok_or_else(|| no_route("POST", segments))?;
+                let _place = turn(&self.calls).await?;
+                answer::json(&self.service.say(id, word).await?)
+            }
+            _ => Err(no_route("POST", segments)),
+        }
+    }
+
+    async fn audit(&self, head: &Parts) -> Answer {
+        let given = takes(StateOf::Events, &["rows", "all_rows", "csv", "lines"]).query(head.uri.query())?;
+        let rows = match (given.flag("all_rows")?, given.flag("rows")?) {
+            (true, _) => AuditRows::All,
+            (false, true) => AuditRows::Missing,
+            (false, false) => AuditRows::None,
+        };
+        let (form, kind) = match (given.flag("csv")?, given.flag("lines")?) {
+            (true, _) => (AuditForm::Csv, "text/csv; charset=utf-8"),
+            (false, true) => (AuditForm::Lines, "application/x-ndjson"),
+            (false, false) => (AuditForm::Json, "application/json"),
+        };
+        self.list(head, kind, move |service, out| {
+            service.audit(&given.selection, rows, form, out)
+        })
+        .await
+    }
+
+    async fn import<B>(&self, head: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Display + Send,
+    {
+        let own = Takes {
+            selection: None,
+            own: &["destination", "file"],
+        };
+        let given = own.query(head.uri.query())?;
+        let destination = given
+            .text("destination")?
+            .ok_or_else(|| Fault::usage("`destination` says where the events go"))?;
+        let order = ImportOrder {
+            destination,
+            file: given.text("file")?,
+            now: Timestamp::now(),
+            random: random()?,
+        };
+        let _place = turn(&self.listings).await?;
+        let (sender, parts) = channel(PIECES);
+        let service = self.service.clone();
+        let importing = blocking(move || {
+            let mut reader = BufReader::with_capacity(64 << 10, PartReader::new(parts));
+            service.import(&order, &mut reader)
+        });
+        let ((), imported) = tokio::join!(upload::pump(body, sender), importing);
+        answer::json(&imported?)
+    }
+
+    /// A status each second, as server-sent events. It ends with the session that it was asked for by.
+    async fn watch(&self, head: &Parts) -> Answer {
+        let place = turn(&self.watchers).await?;
+        let by_session = self.session(head) == Admission::Session;
+        let (api, head) = (self.clone(), head.clone());
+        let (sender, pieces) = channel::<Piece>(1);
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = sender.closed() => return,
+                }
+                if by_session && api.session(&head) != Admission::Session {
+                    return;
+                }
+                let service = service.clone();
+                let status = blocking(move || to_json(&service.status(Timestamp::now())?)).await;
+                let piece = match status {
+                    Ok(json) => Bytes::from([b"data: ", json.as_slice(), b"\n\n"].concat()),
+                    Err(fault) => Bytes::from(format!(": {}\n\n", fault.message.replace(['\r', '\n'], " "))),
+                };
+                if sender.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let body = ApiBody::pieces(None, pieces, false, Some(place));
+        Ok(answer::stream("text/event-stream", body))
+    }
+
+    /// One JSON value.
+    async fn call<T: serde::Serialize + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Service) -> Result<T, Fault> + Send + 'static,
+    ) -> Answer {
+        let _place = turn(&self.calls).await?;
+        let service = self.service.clone();
+        let value = blocking(move || work(&service)).await?;
+        answer::json(&value)
+    }
+
+    /// A listing. Its first piece is awaited, so that what is refused has its own status.
+    async fn list(
+        &self,
+        head: &Parts,
+        kind: &'static str,
+        work: impl FnOnce(&Service, &mut dyn Out) -> Result<(), Fault> + Send + 'static,
+    ) -> Answer {
+        let place = turn(&self.listings).await?;
+        let (sender, mut pieces) = channel::<Piece>(PIECES);
+        let service = self.service.clone();
+        let working = tokio::task::spawn_blocking(move || {
+            let mut out = Pieces::new(sender);
+            let result = work(&service, &mut out);
+            out.finish(result);
+        });
+        let first = pieces.recv().await.transpose()?;
+        if first.is_none() {
+            // Nothing came: it ended well, or it did not end.
+            working
+                .await
+                .map_err(|error| Fault::new(Kind::Failed, Code::StoreDamaged, format!("the listing broke: {error}")))?;
+        }
+        let trailers = head
+            .headers
+            .get(TE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")));
+        let body = ApiBody::pieces(first, pieces, trailers, Some(place));
+        Ok(answer::stream(kind, body))
+    }
+}
+
+const fn takes(state_of: StateOf, own: &'static [&'static str]) -> Takes {
+    Takes {
+        selection: Some(state_of),
+        own,
+    }
+}
+
+fn lines(given: &Given) -> Result<Lines, Fault> {
+    Ok(if given.flag("lines")? {
+        Lines::Each
+    } else {
+        Lines::Array
+    })
+}
+
+const fn kind(lines: Lines) -> &'static str {
+    match lines {
+        Lines::Array => "application/json",
+        Lines::Each => "application/x-ndjson",
+    }
+}
+
+fn letters(given: Given) -> Result<Letters, Fault> {
+    Ok(Letters {
+        ids: given.texts("ids")?,
+        selection: given.selection,
+    })
+}
+
+fn word_of(word: &str, body: &[u8]) -> Result<Option<Word>, Fault> {
+    Ok(Some(match word {
+        "pause" => {
+            NOTHING.body(body)?;
+            Word::Pause
+        }
+        "retry" => {
+            NOTHING.body(body)?;
+            Word::Retry
+        }
+        "resume" => {
+            let own = Takes {
+                selection: None,
+                own: &["bury"],
+            };
+            Word::Resume {
+                bury: own.body(body)?.flag("bury")?,
+            }
+        }
+        "rekey" => {
+            let own = Takes {
+                selection: None,
+                own: &["write_key", "url"],
+            };
+            let given = own.body(body)?;
+            let key = given
+                .text("write_key")?
+                .ok_or_else(|| Fault::usage("`write_key` is the new key"))?;
+            Word::Rekey {
+                key: WriteKey::new(key.trim()),
+                url: given.text("url")?,
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn no_route(method: &str, segments: &[&str]) -> Fault {
+    let path: String = segments
+        .join("/")
+        .chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect();
+    Fault::not_found(format!("{method} /api/{path} is nothing that this pintle answers"))
+}
+
+fn random() -> Result<u128, Fault> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Fault::new(
+            Kind::Failed,
+            Code::SyncFailed,
+            format!("the system gives no random numbers: {error}"),
+        )
+    })?;
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,269 @@
+//! `audit`: rows read = delivered + waiting + dead, per run and in all, and each row that did not arrive. Where only runs
+//! are selected the counts are those of the records; else they are counted row by row.
+
+use crate::event::RunId;
+use crate::store::{Attempt, EventState as Stored, RunRecord, StoredEvent};
+
+use super::events::Walk;
+use super::out::to_json;
+use super::peek::Peek;
+use super::selection::Selection;
+use super::views::{Audit, AuditRow, AuditRun, Counts, LastAttempt};
+use super::{Fault, Out, Service};
+
+/// Which rows are told of one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditRows {
+    /// None.
+    None,
+    /// Those that did not arrive.
+    Missing,
+    /// Each.
+    All,
+}
+
+/// How an audit is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditForm {
+    /// One JSON value, with `details` where rows are wanted.
+    Json,
+    /// The rows alone, one JSON object a line.
+    Lines,
+    /// The rows, or where none are wanted the runs, as CSV.
+    Csv,
+}
+
+impl Service {
+    /// The account of a selection.
+    pub fn audit(
+        &self,
+        selection: &Selection,
+        rows: AuditRows,
+        form: AuditForm,
+        out: &mut dyn Out,
+    ) -> Result<(), Fault> {
+        let selection = self.resolved(selection)?;
+        let runs = self.runs_with_events(&selection)?;
+        match (form, rows) {
+            (AuditForm::Lines, _) => self.audit_rows(&selection, &runs, rows, &mut |row| {
+                Ok(out.write(&to_json(&row)?) && out.write(b"\n"))
+            }),
+            (AuditForm::Csv, AuditRows::None) => {
+                let audit = self.account(&selection, &runs)?;
+                out.write(b"run,received_at,title,state,rows,delivered,waiting,dead,dropped\n");
+                for run in audit.runs {
+                    let counts = run.counts;
+                    let line = format!(
+                        "{},{},{},{},{},{},{},{},{}\n",
+                        run.run,
+                        run.received_at,
+                        csv(run.title.as_deref().unwrap_or("")),
+                        state_name(run.state),
+                        counts.rows,
+                        counts.delivered,
+                        counts.waiting,
+                        counts.dead,
+                        counts.dropped
+                    );
+                    if !out.write(line.as_bytes()) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            (AuditForm::Csv, _) => {
+                out.write(b"run,row,user,state,reason,last_attempt_at,last_answer\n");
+                self.audit_rows(&selection, &runs, rows, &mut |row| {
+                    let (at, answer) = row.last_attempt.map_or((String::new(), String::new()), |last| {
+                        (last.at.to_string(), last.answer)
+                    });
+                    let line = format!(
+                        "{},{},{},{},{},{at},{}\n",
+                        row.run,
+                        row.row,
+                        csv(row.user.as_deref().unwrap_or("")),
+                        row.state,
+                        csv(row.reason.as_deref().unwrap_or("")),
+                        csv(&answer)
+                    );
+                    Ok(out.write(line.as_bytes()))
+                })
+            }
+            (AuditForm::Json, _) => {
+                let audit = to_json(&self.account(&selection, &runs)?)?;
+                let open = audit.strip_suffix(b"}").unwrap_or(&audit);
+                if rows == AuditRows::None {
+                    out.write(open);
+                } else {
+                    out.write(open);
+                    out.write(b",\"details\":");
+                    let mut list = super::out::List::new(out, super::Lines::Array);
+                    self.audit_rows(&selection, &runs, rows, &mut |row| list.item(&row))?;
+                    list.finish();
+                }
+                out.write(b"}\n");
+                Ok(())
+            }
+        }
+    }
+
+    fn account(&self, selection: &Selection, runs: &[RunId]) -> Result<Audit, Fault> {
+        let mut audit = Audit::default();
+        let mut walk = Walk::new(self, selection);
+        for &id in runs {
+            let Some(run) = self.store().run(id)? else { continue };
+            let counts = if walk.matcher.is_all() {
+                Counts {
+                    rows: run.rows,
+                    delivered: run.delivered,
+                    waiting: run.pending,
+                    dead: run.dead_rows + run.dead_events,
+                    dropped: run.dropped,
+                }
+            } else {
+                let mut counts = Counts::default();
+                walk.each(&run, &mut |row| {
+                    count(row.state, &mut counts);
+                    true
+                })?;
+                if counts.rows == 0 {
+                    continue;
+                }
+                counts
+            };
+            audit.counts.add(&counts);
+            audit.runs.push(AuditRun {
+                run: id,
+                received_at: run.received_at,
+                title: run.looker.title,
+                state: run.state,
+                error: run.error,
+                counts,
+            });
+        }
+        Ok(audit)
+    }
+
+    fn audit_rows(
+        &self,
+        selection: &Selection,
+        runs: &[RunId],
+        rows: AuditRows,
+        visit: &mut dyn FnMut(AuditRow) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
+        if rows == AuditRows::None {
+            return Ok(());
+        }
+        let mut walk = Walk::new(self, selection);
+        let mut scratch = Vec::new();
+        for &id in runs {
+            let Some(run) = self.store().run(id)? else { continue };
+            if rows == AuditRows::Missing && run.pending + run.dead_rows + run.dead_events == 0 {
+                continue;
+            }
+            let attempts = self.store().attempts(id)?;
+            let mut fault = None;
+            let more = walk.each(&run, &mut |row| {
+                if rows == AuditRows::Missing && row.state == Stored::Delivered {
+                    return true;
+                }
+                match visit(audit_row(&run, row, &attempts, &mut scratch)) {
+                    Ok(more) => more,
+                    Err(error) => {
+                        fault = Some(error);
+                        false
+                    }
+                }
+            })?;
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scratch: &mut Vec<u8>) -> AuditRow {
+    AuditRow {
+        run: run.id,
+        row: row.row,
+        user: row
+            .event
+            .and_then(|event| Peek::into_open(event, scratch))
+            .and_then(Peek::user),
+        state: row.state.as_str().to_owned(),
+        reason: row.reason.map(str::to_owned),
+        last_attempt: last_attempt(row, attempts),
+    }
+}
+
+/// The last attempt whose rows this one is among. A row that became no event was never sent.
+pub(super) fn last_attempt(row: &StoredEvent<'_>, attempts: &[Attempt]) -> Option<LastAttempt> {
+    row.event?;
+    let attempt = attempts
+        .iter()
+        .rev()
+        .find(|attempt| (attempt.rows.0..=attempt.rows.1).contains(&row.row))?;
+    Some(LastAttempt {
+        at: attempt.at,
+        answer: attempt.answer.clone(),
+    })
+}
+
+const fn count(state: Stored, counts: &mut Counts) {
+    counts.rows += 1;
+    match state {
+        Stored::Delivered => counts.delivered += 1,
+        Stored::Pending => counts.waiting += 1,
+        Stored::Dead => counts.dead += 1,
+        Stored::Dropped => {
+            counts.dead += 1;
+            counts.dropped += 1;
+        }
+    }
+}
+
+fn state_name(state: crate::store::RunState) -> &'static str {
+    use crate::store::RunState as S;
+    match state {
+        S::Receiving => "receiving",
+        S::Stored => "stored",
+        S::Delivering => "delivering",
+        S::Delivered => "delivered",
+        S::Failed => "failed",
+    }
+}
+
+/// A field of CSV. What a spreadsheet would take for a formula is kept from being one.
+fn csv(text: &str) -> String {
+    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::csv;
+
+    #[test]
+    fn a_field_of_csv_is_one_field() {
+        for (text, field) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"\n", "\"say \"\"x\"\"\n\""),
+            ("=1+1", "'=1+1"),
+        ] {
+            assert_eq!(csv(text), field);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What the service asks of deliveries: how a destination's lane fares, and an operator's word to it. Where no server runs
+//! there are no lanes: what is kept in the store is what a lane will begin with.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::RudderStack;
+use crate::deliver::{self, Connect, CountersSnapshot, DurationsSnapshot, State};
+use crate::event::{Code, Destination, DestinationId, Timestamp};
+use crate::rudderstack::{Client, Probe};
+use crate::store::Store;
+
+use super::{Fault, Kind};
+
+/// How long a probe waits for its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A future in a box.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How a lane fares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneStatus {
+    /// What it is doing.
+    pub state: State,
+    /// Why nothing goes.
+    pub reason: Option<String>,
+    /// Since when it is so.
+    pub since: Option<Timestamp>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// When the next attempt is made.
+    pub next_attempt_at: Option<Timestamp>,
+    /// How fast events arrive.
+    pub events_per_second: f64,
+    /// When all that waits will be gone.
+    pub drained_at: Option<Timestamp>,
+}
+
+impl LaneStatus {
+    const fn resting(state: State) -> Self {
+        Self {
+            state,
+            reason: None,
+            since: None,
+            attempts: 0,
+            next_attempt_at: None,
+            events_per_second: 0.0,
+            drained_at: None,
+        }
+    }
+}
+
+/// The lanes as the service sees them. An operator's pause is kept in the store by whoever implements this.
+pub trait Lanes: Send + Sync + 'static {
+    /// How a destination's lane fares, with so many events waiting. None: it has no lane yet.
+    fn status(&self, id: &DestinationId, waiting: u64, now: Timestamp) -> Option<LaneStatus>;
+
+    /// Nothing goes any more.
+    fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>>;
+
+    /// It goes on.
+    fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>>;
+
+    /// The next attempt is made now.
+    fn retry<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>>;
+
+    /// The store has another key or URL for it.
+    fn rekeyed<'a>(&'a self, destination: Destination) -> Boxed<'a, Result<(), Fault>>;
+
+    /// Asks the gateway whether the key is good.
+    fn probe<'a>(&'a self, destination: &'a Destination) -> Boxed<'a, Result<Probe, Fault>>;
+
+    /// What each lane of this process has counted.
+    fn counters(&self) -> Vec<(DestinationId, CountersSnapshot)>;
+
+    /// How long attempts took.
+    fn durations(&self) -> DurationsSnapshot;
+}
+
+/// No server runs.
+pub struct Resting {
+    store: Store,
+    rudderstack: RudderStack,
+}
+
+impl Resting {
+    /// Over a store that this process has opened.
+    pub const fn new(store: Store, rudderstack: RudderStack) -> Self {
+        Self { store, rudderstack }
+    }
+
+    fn keep_paused(&self, id: &DestinationId, paused: bool) -> Result<(), Fault> {
+        Ok(self.store.keep_paused(id, paused)?)
+    }
+}
+
+fn no_server(what: &str) -> Fault {
+    Fault::refused(format!(
+        "no server runs, so {what}; start it with `pintle serve`, and everything that waits is tried at once"
+    ))
+}
+
+impl Lanes for Resting {
+    fn status(&self, id: &DestinationId, _waiting: u64, _now: Timestamp) -> Option<LaneStatus> {
+        let stored = self.store.destination(id)?;
+        Some(LaneStatus::resting(if stored.paused {
+            State::Paused
+        } else {
+            State::Idle
+        }))
+    }
+
+    fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move { self.keep_paused(id, true) })
+    }
+
+    fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            if bury {
+                return Err(no_server("there are no refusals to bury"));
+            }
+            self.keep_paused(id, false)
+        })
+    }
+
+    fn retry<'a>(&'a self, _id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async { Err(no_server("nothing is tried again")) })
+    }
+
+    fn rekeyed<'a>(&'a self, _destination: Destination) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn probe<'a>(&'a self, destination: &'a Destination) -> Boxed<'a, Result<Probe, Fault>> {
+        Box::pin(async move {
+            let settings = self.rudderstack.clone();
+            // The system's certificates are read from the disk.
+            let client = tokio::task::spawn_blocking(move || Client::new(&settings))
+                .await
+                .map_err(|error| Fault::new(Kind::Failed, Code::GatewayUnreachable, error.to_string()))?
+                .map_err(|error| Fault::new(Kind::Failed, Code::GatewayUnreachable, error.to_string()))?;
+            Ok(client.connection(destination).probe(PROBE_TIMEOUT).await)
+        })
+    }
+
+    fn counters(&self) -> Vec<(DestinationId, CountersSnapshot)> {
+        Vec::new()
+    }
+
+    fn durations(&self) -> DurationsSnapshot {
+        DurationsSnapshot::default()
+    }
+}
+
+/// The lanes of a running server. Pauses are told to the set's listener, which keeps them.
+pub struct Running<C: Connect> {
+    lanes: Arc<deliver::Lanes<C>>,
+    store: Store,
+    connect: Arc<C>,
+}
+
+impl<C: Connect> Running<C> {
+    /// Over a set of lanes; `connect` probes destinations that have no lane yet.
+    pub const fn new(lanes: Arc<deliver::Lanes<C>>, connect: Arc<C>, store: Store) -> Self {
+        Self { lanes, store, connect }
+    }
+}
+
+impl From<deliver::LaneGone> for Fault {
+    fn from(error: deliver::LaneGone) -> Self {
+        Self::new(Kind::Busy, Code::Stopping, error.to_string())
+    }
+}
+
+impl<C: Connect> Lanes for Running<C> {
+    fn status(&self, id: &DestinationId, waiting: u64, now: Timestamp) -> Option<LaneStatus> {
+        let Some(handle) = self.lanes.handle(id) else {
+            let stored = self.store.destination(id)?;
+            return Some(LaneStatus::resting(if stored.paused {
+                State::Paused
+            } else {
+                State::Idle
+            }));
+        };
+        let status = handle.status();
+        Some(LaneStatus {
+            events_per_second: status.events_per_second(now),
+            drained_at: status.drained_at(waiting, now),
+            state: status.state,
+            since: Some(status.since),
+            attempts: status.attempts,
+            next_attempt_at: status.next_attempt_at,
+            reason: status.reason,
+        })
+    }
+
+    fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            match self.lanes.handle(id) {
+                Some(handle) => Ok(handle.pause().await?),
+                None => Ok(self.store.keep_paused(id, true)?),
+            }
+        })
+    }
+
+    fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            match self.lanes.handle(id) {
+                Some(handle) => Ok(handle.resume(bury).await?),
+                None => Ok(self.store.keep_paused(id, false)?),
+            }
+        })
+    }
+
+    fn retry<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            match self.lanes.handle(id) {
+                Some(handle) => Ok(handle.retry().await?),
+                // Nothing waits for it, so there is nothing to try.
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn rekeyed<'a>(&'a self, destination: Destination) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            match self.lanes.handle(&destination.id) {
+                Some(handle) => Ok(handle.rekey(destination).await?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn probe<'a>(&'a self, destination: &'a Destination) -> Boxed<'a, Result<Probe, Fault>> {
+        Box::pin(async move {
+            match self.lanes.handle(&destination.id) {
+                Some(handle) => Ok(handle.probe(PROBE_TIMEOUT).await?),
+                None => {
+                    use deliver::Gateway;
+                    Ok(self.connect.connect(destination).probe(PROBE_TIMEOUT).await)
+                }
+            }
+        })
+    }
+
+    fn counters(&self) -> Vec<(DestinationId, CountersSnapshot)> {
+        let handles = self.lanes.handles();
+        handles
+            .into_iter()
+            .map(|(id, handle)| (id, handle.counters().snapshot()))
+            .collect()
+    }
+
+    fn durations(&self) -> DurationsSnapshot {
+        self.lanes.durations().snapshot()
+    }
+}

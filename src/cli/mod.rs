@@ -1,0 +1,74 @@
+//! The command line: one file a verb. Data goes to standard output, talk to standard error; each outcome has one of three
+//! exit codes ([`Exit`]). Names and JSON keys are fixed: scripts rely on them.
+//!
+//! A verb is an arguments struct with a `run`, and one line in [`run`]. Verbs that look at nothing but their arguments, or
+//! that must work with a broken configuration, are called first; the others get a [`Session`] with the configuration
+//! loaded and the log set up.
+
+mod arguments;
+mod audit;
+mod check;
+mod client;
+mod completions;
+mod dead;
+pub mod demo;
+mod destinations;
+mod doctor;
+mod events;
+mod expected;
+mod explain;
+pub mod format;
+mod import;
+mod listing;
+pub mod logs;
+pub mod output;
+mod replay;
+mod runs;
+pub mod secrets;
+mod selection;
+mod serve;
+mod session;
+mod status;
+mod table;
+mod token;
+mod trace;
+mod verify;
+
+pub use arguments::{Arguments, Command, Globals};
+pub use expected::{Exit, Expected};
+pub use output::Output;
+pub use selection::SelectionArguments;
+pub use session::Session;
+pub use table::{Align, Table};
+
+use crate::config::Environment;
+
+/// Does what the command line says.
+pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) -> Result<(), Expected> {
+    let Arguments { globals, command } = arguments;
+    match command {
+        Command::Check(verb) => verb.run(&globals, &environment, output),
+        Command::Explain(verb) => verb.run(output),
+        Command::Completions(verb) => verb.run(output),
+        Command::Demo(verb) => demo::command(verb, &globals, output),
+        command => {
+            let mut session = Session::open(globals, environment, output, command.is_service())?;
+            match command {
+                Command::Serve(verb) => verb.run(&mut session),
+                Command::Token(verb) => verb.run(&mut session),
+                Command::Doctor(verb) => verb.run(&mut session),
+                Command::Status(verb) => verb.run(&mut session),
+                Command::Runs(verb) => verb.run(&mut session),
+                Command::Events(verb) => verb.run(&mut session),
+                Command::Dead(verb) => verb.run(&mut session),
+                Command::Replay(verb) => verb.run(&mut session),
+                Command::Audit(verb) => verb.run(&mut session),
+                Command::Trace(verb) => verb.run(&mut session),
+                Command::Import(verb) => verb.run(&mut session),
+                Command::Destinations(verb) => verb.run(&mut session),
+                Command::Verify(verb) => verb.run(&mut session),
+                other => Err(Expected::NotBuilt(other.name())),
+            }
+        }
+    }
+}

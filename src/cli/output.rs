@@ -1,0 +1,226 @@
+//! What a command says. Standard output is data, standard error is talk. Colour only on a terminal and without
+//! `NO_COLOR`; a closed pipe ends quietly.
+
+use std::io::{self, IsTerminal, Write};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::expected::{Exit, Expected};
+use super::{Globals, format};
+use crate::event::Timestamp;
+
+/// Where a command's data and talk go, and in which manner.
+pub struct Output {
+    /// Whether data is JSON.
+    pub json: bool,
+    /// Columns that a table may take.
+    pub width: usize,
+    /// The zone of times for people.
+    pub zone: TimeZone,
+    /// Whether somebody can be asked.
+    pub can_ask: bool,
+    talk: Talk,
+    data_colour: bool,
+    talk_colour: bool,
+    data: Box<dyn Write + Send>,
+    aside: Box<dyn Write + Send>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Talk {
+    Quiet,
+    Usual,
+    Verbose,
+}
+
+/// What a piece of text says by its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Headings.
+    Strong,
+    /// All is well.
+    Good,
+    /// Look at it.
+    Warning,
+    /// Do something.
+    Bad,
+    /// Less important.
+    Faint,
+}
+
+impl Output {
+    /// The process's own streams.
+    pub fn of_process(globals: &Globals) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let columns = rustix::termios::tcgetwinsize(&stdout).map(|size| usize::from(size.ws_col));
+        Self {
+            json: globals.json,
+            width: columns.ok().filter(|columns| *columns >= 40).unwrap_or(80),
+            zone: TimeZone::system(),
+            can_ask: io::stdin().is_terminal() && stderr.is_terminal(),
+            talk: Talk::of(globals),
+            data_colour: colour && stdout.is_terminal(),
+            talk_colour: colour && stderr.is_terminal(),
+            data: Box::new(io::BufWriter::new(stdout)),
+            aside: Box::new(stderr),
+        }
+    }
+
+    /// Streams of one's own, without colour, 80 columns, UTC: for tests.
+    pub fn into(globals: &Globals, data: Box<dyn Write + Send>, aside: Box<dyn Write + Send>) -> Self {
+        Self {
+            json: globals.json,
+            width: 80,
+            zone: TimeZone::UTC,
+            can_ask: false,
+            talk: Talk::of(globals),
+            data_colour: false,
+            talk_colour: false,
+            data,
+            aside,
+        }
+    }
+
+    /// One line of data.
+    pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Expected> {
+        self.data.write_all(text.as_ref().as_bytes())?;
+        self.data.write_all(b"\n")?;
+        Ok(())
+    }
+
+    /// Bytes of data as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Expected> {
+        self.data.write_all(bytes)?;
+        Ok(())
+    }
+
+    /// One JSON value, the command's only one.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Expected> {
+        serde_json::to_writer_pretty(&mut self.data, value).map_err(io::Error::from)?;
+        self.line("")
+    }
+
+    /// One JSON value on a line of its own, one of many.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Expected> {
+        serde_json::to_writer(&mut self.data, value).map_err(io::Error::from)?;
+        self.line("")
+    }
+
+    /// A JSON array, item by item, in bounded memory.
+    pub fn json_array<T: Serialize>(
+        &mut self,
+        items: impl IntoIterator<Item = Result<T, Expected>>,
+    ) -> Result<(), Expected> {
+        let mut before = "[\n";
+        for item in items {
+            let item = item?;
+            self.data.write_all(before.as_bytes())?;
+            serde_json::to_writer(&mut self.data, &item).map_err(io::Error::from)?;
+            before = ",\n";
+        }
+        self.line(if before == "[\n" { "[]" } else { "\n]" })
+    }
+
+    /// Hands everything over to the system.
+    pub fn flush(&mut self) -> Result<(), Expected> {
+        self.data.flush()?;
+        Ok(())
+    }
+
+    /// A line for people, beside the data.
+    pub fn talk(&mut self, text: impl AsRef<str>) {
+        if self.talk >= Talk::Usual {
+            self.say(text.as_ref());
+        }
+    }
+
+    /// A line for people who asked for more.
+    pub fn detail(&mut self, text: impl AsRef<str>) {
+        if self.talk >= Talk::Verbose {
+            self.say(text.as_ref());
+        }
+    }
+
+    /// A warning, which `-q` silences too.
+    pub fn warn(&mut self, text: impl AsRef<str>) {
+        if self.talk >= Talk::Usual {
+            let label = paint("warning:", Tone::Warning, self.talk_colour);
+            self.say(&format!("{label} {}", format::printable_lines(text.as_ref())));
+        }
+    }
+
+    /// Says why a command failed, and gives its exit code.
+    pub fn fail(&mut self, error: &Expected) -> Exit {
+        // The data that there is comes first; that its pipe is closed is then known already.
+        drop(self.data.flush());
+        let exit = error.exit();
+        let text = error.to_string();
+        if exit == Exit::Done || text.is_empty() {
+            return exit;
+        }
+        let label = paint("error:", Tone::Bad, self.talk_colour);
+        for line in format::printable_lines(&text).lines() {
+            self.say(&format!("{label} {line}"));
+        }
+        if let Some(code) = error.code() {
+            self.say(&format!("{code}: `pintle explain {code}` says what to do"));
+        }
+        exit
+    }
+
+    /// Data in a tone.
+    pub fn paint(&self, text: &str, tone: Tone) -> String {
+        paint(text, tone, self.data_colour)
+    }
+
+    /// A moment for people: local, to the second.
+    pub fn time(&self, moment: Timestamp) -> String {
+        format::local_time(moment, &self.zone)
+    }
+
+    /// Asks on the terminal; anything but yes is no. Where nobody can be asked, none.
+    pub fn ask(&mut self, question: &str) -> Option<bool> {
+        if !self.can_ask {
+            return None;
+        }
+        drop(self.data.flush());
+        drop(write!(self.aside, "{question} [y/N] ").and_then(|()| self.aside.flush()));
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        Some(read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Where standard error is closed, there is nobody to tell.
+    fn say(&mut self, text: &str) {
+        drop(writeln!(self.aside, "{text}"));
+    }
+}
+
+impl Talk {
+    const fn of(globals: &Globals) -> Self {
+        if globals.quiet {
+            Self::Quiet
+        } else if globals.verbose {
+            Self::Verbose
+        } else {
+            Self::Usual
+        }
+    }
+}
+
+fn paint(text: &str, tone: Tone, colour: bool) -> String {
+    if !colour {
+        return text.to_owned();
+    }
+    let number = match tone {
+        Tone::Strong => "1",
+        Tone::Good => "32",
+        Tone::Warning => "33",
+        Tone::Bad => "1;31",
+        Tone::Faint => "2",
+    };
+    format!("\u{1b}[{number}m{text}\u{1b}[0m")
+}

@@ -1,0 +1,8 @@
+//! Tests of the room as a whole: the golden cases, the rules of rows and of documents, and cuts at every place.
+
+mod documents;
+mod golden;
+mod pieces;
+mod rows;
+mod speed;
+pub(super) mod support;

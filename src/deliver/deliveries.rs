@@ -1,0 +1,175 @@
+//! Deliveries of a store: the lanes that its backlog needs, woken when something new waits, and what they learn kept.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::gateway::Connect;
+use super::lane::{Handle, Sources};
+use super::lanes::{Lanes, Settings, Unfinished};
+use super::notice::{Listener, Notice};
+use super::size::Learned;
+use super::status::{State, Status};
+use super::stored::StoredBacklog;
+use crate::config::RudderStack;
+use crate::event::{Destination, DestinationId};
+use crate::store::{self, Line, Store};
+
+/// All deliveries of this process.
+pub struct Deliveries<C: Connect> {
+    store: Store,
+    lanes: Arc<Lanes<C>>,
+    waker: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Woken {
+    ids: Mutex<BTreeSet<DestinationId>>,
+    notify: Notify,
+}
+
+impl<C: Connect> Deliveries<C> {
+    /// Begins a lane for each destination that something waits for, and one for each that something comes for later.
+    /// `listener` is told of each change of state. Inside the runtime; blocks for some reads of the catalog.
+    pub fn begin(store: &Store, connect: C, settings: &RudderStack, listener: Listener) -> Result<Self, store::Error> {
+        let keeper = keep(store.clone(), listener);
+        let lanes = Arc::new(Lanes::new(connect, settings, keeper));
+        let woken = Arc::new(Woken::default());
+        let wake = Arc::clone(&woken);
+        store.on_waiting(move |id| {
+            wake.ids
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id.clone());
+            wake.notify.notify_one();
+        });
+        for one in store.destinations() {
+            if one.backlog.events > 0 || one.paused {
+                start(store, &lanes, &one.destination.id)?;
+            }
+        }
+        let waker = tokio::spawn(follow(store.clone(), Arc::clone(&lanes), woken));
+        Ok(Self {
+            store: store.clone(),
+            lanes,
+            waker,
+        })
+    }
+
+    /// The destination's lane, begun where it has none yet. None where the destination is not known, or at the end.
+    pub fn lane(&self, id: &DestinationId) -> Result<Option<Handle>, store::Error> {
+        match self.lanes.handle(id) {
+            Some(handle) => Ok(Some(handle)),
+            None => start(&self.store, &self.lanes, id),
+        }
+    }
+
+    /// The lane's status, where it has a lane.
+    pub fn status(&self, id: &DestinationId) -> Option<Status> {
+        self.lanes.handle(id).map(|handle| handle.status())
+    }
+
+    /// All lanes.
+    pub const fn lanes(&self) -> &Arc<Lanes<C>> {
+        &self.lanes
+    }
+
+    /// A named destination may have another URL or key in a new configuration: its lane goes on with them.
+    pub async fn follow(&self, destination: &Destination) -> Result<(), store::Error> {
+        let before = self.store.destination(&destination.id);
+        let resolved = self.store.resolve(destination)?;
+        let changed = before.is_some_and(|before| before.destination != resolved);
+        if changed
+            && let Some(handle) = self.lanes.handle(&resolved.id)
+            && handle.rekey(resolved.clone()).await.is_err()
+        {
+            tracing::warn!(destination = %resolved.id, "a lane has ended: it takes its new key at the next start");
+        }
+        Ok(())
+    }
+
+    /// Ends all lanes: requests in flight get their answers, cursors are synced.
+    pub async fn stop(&self, grace: Duration) -> Result<(), Unfinished> {
+        self.waker.abort();
+        self.lanes.stop(grace).await
+    }
+}
+
+/// Whether something is in the way of a destination's deliveries.
+pub const fn is_trouble(status: &Status) -> bool {
+    match status.state {
+        State::Idle | State::Delivering => false,
+        State::Held | State::Paused => true,
+        // The first failures may be a connection that was closed; they pass.
+        State::BackingOff => status.attempts >= 2,
+    }
+}
+
+async fn follow<C: Connect>(store: Store, lanes: Arc<Lanes<C>>, woken: Arc<Woken>) {
+    loop {
+        woken.notify.notified().await;
+        let ids = std::mem::take(&mut *woken.ids.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in ids {
+            match lanes.handle(&id) {
+                Some(handle) => handle.notify(),
+                None => {
+                    if let Err(error) = start(&store, &lanes, &id) {
+                        tracing::error!(destination = %id, %error, "lane_not_started");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn start<C: Connect>(store: &Store, lanes: &Lanes<C>, id: &DestinationId) -> Result<Option<Handle>, store::Error> {
+    let Some(known) = store.destination(id) else {
+        return Ok(None);
+    };
+    let sources = Sources {
+        live: StoredBacklog(store.queue(id, Line::Live)?),
+        replay: Some(StoredBacklog(store.queue(id, Line::Replay)?)),
+    };
+    let learned = known
+        .learned
+        .and_then(|value| serde_json::from_value(value).ok())
+        .unwrap_or_default();
+    let settings = Settings {
+        paused: known.paused,
+        learned,
+    };
+    Ok(lanes.start(&known.destination, settings, || sources))
+}
+
+/// What must outlive a restart goes to the store; everything goes on to `listener`.
+fn keep(store: Store, listener: Listener) -> Listener {
+    Arc::new(move |id, notice| {
+        let (store, id_kept) = (store.clone(), id.clone());
+        let change: Option<Box<dyn FnOnce() -> Result<(), store::Error> + Send>> = match notice {
+            Notice::Paused => Some(Box::new(move || store.keep_paused(&id_kept, true))),
+            Notice::Resumed => Some(Box::new(move || store.keep_paused(&id_kept, false))),
+            Notice::Learned(learned) => {
+                let learned: Learned = *learned;
+                Some(Box::new(move || {
+                    // A struct of two plain fields always has a JSON form.
+                    let value = serde_json::to_value(learned).unwrap_or_default();
+                    store.keep_learned(&id_kept, value)
+                }))
+            }
+            _ => None,
+        };
+        if let Some(change) = change {
+            let id = id.clone();
+            // Its result is told in the log; nobody waits for it.
+            drop(tokio::task::spawn_blocking(move || {
+                if let Err(error) = change() {
+                    tracing::error!(destination = %id, %error, "destination_state_not_kept");
+                }
+            }));
+        }
+        listener(id, notice);
+    })
+}

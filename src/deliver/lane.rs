@@ -1,0 +1,539 @@
+//! The thin task: runs a [`Machine`] over a backlog and a gateway. All that blocks (store, compression) happens on
+//! blocking threads; the post itself is a task of its own, so that the next events are read meanwhile.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+
+use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
+use super::counters::{Counters, Durations};
+use super::desk::{Desk, Done, Prepared, Then, Work};
+use super::gateway::{Connect, Gateway};
+use super::machine::{Event, Limits, Machine, Next, Step};
+use super::notice::{Listener, Notice};
+use super::status::{State, Status};
+use crate::event::{Destination, DestinationId, Timestamp};
+use crate::rudderstack::{Judged, Probe, Verdict};
+
+/// A held destination's probe waits this long for its answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An acknowledgement is durable this soon, also while a slow request is in flight.
+const SYNC_AFTER: Duration = Duration::from_millis(200);
+/// Or after so many.
+const SYNC_EACH: u32 = 20;
+/// The memory that the batches of all lanes share.
+const SHARED_BYTES: usize = 64_000_000;
+/// No lane's part is smaller.
+const LEAST_SHARE: usize = 250_000;
+
+/// Where a lane's events come from. Live ones go first.
+#[derive(Debug)]
+pub struct Sources<B> {
+    /// What Looker sent.
+    pub live: B,
+    /// What is sent again, with a rate.
+    pub replay: Option<B>,
+}
+
+/// Speaks to a running lane. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<Notify>,
+    status: watch::Receiver<Status>,
+    counters: Arc<Counters>,
+}
+
+/// The lane has ended: the process is stopping, or it failed, which is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("deliveries to this destination have ended in this process: it is stopping, or its log says why")]
+pub struct LaneGone;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Machine(Event),
+    Rekey(Box<Destination>),
+    /// Other settings, of the client too.
+    Reconfigure(Limits),
+    Probe(oneshot::Sender<Probe>, Duration),
+    Stop,
+}
+
+/// Why a lane ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaneError {
+    #[error("a step did not end: {0}")]
+    Step(#[from] JoinError),
+    #[error("a step before it did not end")]
+    NoDesk,
+    #[error(transparent)]
+    Backlog(#[from] BacklogError),
+}
+
+impl Handle {
+    /// New runs are stored. Never waits.
+    pub fn notify(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer.
+    pub async fn pause(&self) -> Result<(), LaneGone> {
+        self.command(Command::Machine(Event::Pause)).await
+    }
+
+    /// It goes on, out of a hold too. `bury`: what the gateway refuses becomes dead letters, however many, until
+    /// nothing waits any more.
+    pub async fn resume(&self, bury: bool) -> Result<(), LaneGone> {
+        self.command(Command::Machine(Event::Resume { bury })).await
+    }
+
+    /// The next attempt is made now.
+    pub async fn retry(&self) -> Result<(), LaneGone> {
+        self.command(Command::Machine(Event::Retry)).await
+    }
+
+    /// The backlog goes on under another key or URL.
+    pub async fn rekey(&self, destination: Destination) -> Result<(), LaneGone> {
+        self.command(Command::Rekey(Box::new(destination))).await
+    }
+
+    pub(super) async fn reconfigure(&self, limits: Limits) -> Result<(), LaneGone> {
+        self.command(Command::Reconfigure(limits)).await
+    }
+
+    /// Asks the gateway whether the key is good. Changes nothing.
+    pub async fn probe(&self, timeout: Duration) -> Result<Probe, LaneGone> {
+        let (sender, answer) = oneshot::channel();
+        self.command(Command::Probe(sender, timeout)).await?;
+        answer.await.map_err(|_| LaneGone)
+    }
+
+    /// The lane now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Tells when the status changes.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) async fn stop(&self) -> Result<(), LaneGone> {
+        self.command(Command::Stop).await
+    }
+
+    async fn command(&self, command: Command) -> Result<(), LaneGone> {
+        self.commands.send(command).await.map_err(|_| LaneGone)
+    }
+}
+
+/// What all lanes of a set share.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) listener: Listener,
+    pub(super) durations: Arc<Durations>,
+    /// Lanes that hold a lease.
+    pub(super) busy: Arc<AtomicUsize>,
+}
+
+pub(super) struct Lane<B: Backlog, C: Connect> {
+    id: DestinationId,
+    destination: Destination,
+    connect: Arc<C>,
+    gateway: Arc<C::Gateway>,
+    machine: Machine,
+    desk: Option<Box<Desk<B>>>,
+    /// The last attempt, to be noted with the next blocking step: its events are that many from an index on.
+    note: Option<(AttemptNote, usize, usize)>,
+    random: Random,
+    common: Common,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    status: watch::Sender<Status>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    busy: bool,
+    stopping: bool,
+    /// Acknowledgements that may not be durable yet, and since when.
+    unsynced: Option<(u32, Instant)>,
+}
+
+/// Moments for the machine that never go back, whatever happens to the system's clock.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    base: Timestamp,
+    start: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        self.base.plus(self.start.elapsed().as_millis() as u64)
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.start + Duration::from_millis(at.since(self.base))
+    }
+}
+
+impl<B: Backlog, C: Connect> Lane<B, C> {
+    /// A lane and its handle; [`Lane::run`] makes it go.
+    pub(super) fn new(
+        destination: &Destination,
+        connect: Arc<C>,
+        machine: impl FnOnce(Timestamp) -> Machine,
+        sources: Sources<B>,
+        common: Common,
+    ) -> (Self, Handle) {
+        let clock = Clock {
+            base: Timestamp::now(),
+            start: Instant::now(),
+        };
+        let machine = machine(clock.base);
+        let (sender, commands) = mpsc::channel(16);
+        let (status, watched) = watch::channel(machine.status());
+        let wake = Arc::new(Notify::new());
+        let counters = Arc::new(Counters::default());
+        let handle = Handle {
+            commands: sender,
+            wake: Arc::clone(&wake),
+            status: watched,
+            counters: Arc::clone(&counters),
+        };
+        let lane = Self {
+            id: destination.id.clone(),
+            destination: destination.clone(),
+            gateway: Arc::new(connect.connect(destination)),
+            connect,
+            machine,
+            desk: Some(Box::new(Desk::new(sources))),
+            note: None,
+            random: Random::new(),
+            common,
+            commands,
+            wake,
+            status,
+            counters,
+            clock,
+            busy: false,
+            stopping: false,
+            unsynced: None,
+        };
+        (lane, handle)
+    }
+
+    /// Runs until it is stopped: a request in flight gets its answer, then the cursors are synced.
+    pub(super) async fn run(mut self) -> Result<(), LaneError> {
+        let result = self.work_on().await;
+        self.set_busy(false);
+        if let Err(error) = &result {
+            tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
+            let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
+            self.status.send_modify(|status| {
+                status.state = State::Held;
+                status.reason = Some(reason.to_owned());
+                status.next_attempt_at = None;
+            });
+            let (reason, words) = (reason.to_owned(), error.to_string());
+            (self.common.listener)(&self.id, &Notice::Held { reason, words });
+        }
+        result
+    }
+
+    async fn work_on(&mut self) -> Result<(), LaneError> {
+        let mut event = Event::Woken;
+        loop {
+            let step = self.step(event);
+            let next = step.next;
+            let then = if self.stopping { Then::Nothing } else { Then::of(next) };
+            let done = self.perform(step, then).await?;
+            if self.stopping {
+                return self.sync().await;
+            }
+            event = match done {
+                Err(error) => Event::StoreFailed(error.0),
+                Ok(Done::Read { sizes, again_at }) => Event::Read { sizes, again_at },
+                Ok(Done::Prepared(prepared)) => self.deliver(prepared).await?,
+                Ok(Done::Nothing) => match next {
+                    Next::Probe => self.send_probe().await?,
+                    Next::Wait { until } => self.wait(until).await?,
+                    // What reads or sends brings something else; without a request in flight nothing is awaited.
+                    Next::Read { .. } | Next::Send { .. } | Next::Await => self.wait(None).await?,
+                },
+            };
+        }
+    }
+
+    /// Lets the machine decide, and tells what changed.
+    fn step(&mut self, event: Event) -> Step {
+        let busy = self.common.busy.load(Ordering::Relaxed).max(1);
+        self.machine.set_share((SHARED_BYTES / busy).max(LEAST_SHARE));
+        let step = self.machine.on(event, self.clock.now(), self.random.next());
+        for notice in &step.notices {
+            notice.log(&self.id);
+            (self.common.listener)(&self.id, notice);
+        }
+        if let Some(settle) = &step.settle {
+            let buried = settle.buried.len();
+            self.counters.settled(settle.count.saturating_sub(buried), buried);
+        }
+        let status = self.machine.status().at_wall_clock(self.clock.now(), Timestamp::now());
+        self.status.send_if_modified(|shown| {
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+        step
+    }
+
+    /// The blocking part of a step, on a blocking thread.
+    async fn perform(&mut self, step: Step, then: Then) -> Result<Result<Done, BacklogError>, LaneError> {
+        let note = self.note.take();
+        if matches!(then, Then::Nothing) && note.is_none() && step.settle.is_none() && !step.rewind {
+            return Ok(Ok(Done::Nothing));
+        }
+        if matches!(then, Then::Read { .. }) {
+            self.set_busy(true);
+        }
+        if step.settle.is_some() {
+            let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
+            self.unsynced = Some((count + 1, since));
+        }
+        let work = Work {
+            note,
+            settle: step.settle,
+            sync: self.sync_is_due(),
+            rewind: step.rewind,
+            then,
+            now: self.clock.now(),
+        };
+        if work.sync {
+            self.unsynced = None;
+        }
+        self.on_desk(move |desk| desk.work(work)).await
+    }
+
+    async fn on_desk<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Desk<B>) -> R + Send + 'static,
+    ) -> Result<R, LaneError> {
+        let mut desk = self.desk.take().ok_or(LaneError::NoDesk)?;
+        let (desk, result) = tokio::task::spawn_blocking(move || {
+            let result = work(&mut desk);
+            (desk, result)
+        })
+        .await?;
+        self.desk = Some(desk);
+        Ok(result)
+    }
+
+    /// Posts a batch, reads ahead meanwhile, and brings the answer.
+    async fn deliver(&mut self, prepared: Prepared) -> Result<Event, LaneError> {
+        let Prepared {
+            body,
+            first,
+            count,
+            ahead,
+        } = prepared;
+        let (at, started, bytes) = (Timestamp::now(), Instant::now(), body.length);
+        let gateway = Arc::clone(&self.gateway);
+        let mut posting = Posting(tokio::spawn(async move { gateway.post(&body).await }));
+        let mut store_failed = None;
+        if let Some((max_events, max_bytes)) = ahead {
+            match self.on_desk(move |desk| desk.read_ahead(max_events, max_bytes)).await? {
+                Ok(sizes) if sizes.is_empty() => {}
+                Ok(sizes) => drop(self.step(Event::Read { sizes, again_at: None })),
+                Err(error) => store_failed = Some(error),
+            }
+        }
+        let judged = loop {
+            let sync_due = self.sync_due();
+            tokio::select! {
+                judged = &mut posting.0 => break judged?,
+                command = self.commands.recv() => {
+                    if let Some(event) = self.obey(command) {
+                        // The machine awaits the answer: the step only tells.
+                        drop(self.step(event));
+                    }
+                    if self.stopping {
+                        // Nothing else can be done for it: the answer comes within the client's timeout.
+                        break (&mut posting.0).await?;
+                    }
+                }
+                () = self.wake.notified() => drop(self.step(Event::Woken)),
+                () = until(sync_due) => self.sync().await?,
+            }
+        };
+        let took = started.elapsed();
+        let outcome = outcome(judged.verdict);
+        self.counters.attempt(outcome);
+        self.common.durations.record(took);
+        let note = AttemptNote {
+            at,
+            took: took.as_millis() as u64,
+            events: count,
+            bytes,
+            outcome,
+            answer: judged.words.clone(),
+        };
+        self.note = Some((note, first, count));
+        let answered = Event::Answered { judged, took };
+        let Some(error) = store_failed else {
+            return Ok(answered);
+        };
+        // The lease's end is not known any more: what has its answer is settled, the rest is read again.
+        let step = self.step(answered);
+        let settled = self.perform(step, Then::Nothing).await?;
+        Ok(Event::StoreFailed(settled.err().unwrap_or(error).0))
+    }
+
+    async fn send_probe(&mut self) -> Result<Event, LaneError> {
+        let gateway = Arc::clone(&self.gateway);
+        let mut probing = tokio::spawn(async move { gateway.probe(PROBE_TIMEOUT).await });
+        loop {
+            let sync_due = self.sync_due();
+            tokio::select! {
+                probe = &mut probing => return Ok(Event::Probed(probe?)),
+                command = self.commands.recv() => {
+                    if let Some(event) = self.obey(command) {
+                        drop(self.step(event));
+                    }
+                    if self.stopping {
+                        probing.abort();
+                        return Ok(Event::Due);
+                    }
+                }
+                () = self.wake.notified() => drop(self.step(Event::Woken)),
+                () = until(sync_due) => self.sync().await?,
+            }
+        }
+    }
+
+    async fn wait(&mut self, at: Option<Timestamp>) -> Result<Event, LaneError> {
+        self.set_busy(false);
+        let at = at.map(|at| self.clock.instant(at));
+        loop {
+            let sync_due = self.sync_due();
+            tokio::select! {
+                command = self.commands.recv() => {
+                    if let Some(event) = self.obey(command) {
+                        return Ok(event);
+                    }
+                    if self.stopping {
+                        return Ok(Event::Due);
+                    }
+                }
+                () = self.wake.notified() => return Ok(Event::Woken),
+                () = until(at) => return Ok(Event::Due),
+                () = until(sync_due) => self.sync().await?,
+            }
+        }
+    }
+
+    /// Does what a command wants at once; what the machine must hear of is returned.
+    fn obey(&mut self, command: Option<Command>) -> Option<Event> {
+        match command {
+            Some(Command::Machine(event)) => Some(event),
+            Some(Command::Rekey(destination)) => {
+                self.gateway = Arc::new(self.connect.connect(&destination));
+                self.destination.clone_from(&destination);
+                Some(Event::Rekeyed(destination))
+            }
+            Some(Command::Reconfigure(limits)) => {
+                self.gateway = Arc::new(self.connect.connect(&self.destination));
+                Some(Event::Limited(limits))
+            }
+            Some(Command::Probe(answer, timeout)) => {
+                let gateway = Arc::clone(&self.gateway);
+                tokio::spawn(async move {
+                    // Who asked may have gone meanwhile.
+                    drop(answer.send(gateway.probe(timeout).await));
+                });
+                None
+            }
+            Some(Command::Stop) | None => {
+                self.stopping = true;
+                None
+            }
+        }
+    }
+
+    fn sync_due(&self) -> Option<Instant> {
+        self.unsynced.map(|(_, since)| since + SYNC_AFTER)
+    }
+
+    fn sync_is_due(&self) -> bool {
+        self.unsynced
+            .is_some_and(|(count, since)| count >= SYNC_EACH || since.elapsed() >= SYNC_AFTER)
+    }
+
+    async fn sync(&mut self) -> Result<(), LaneError> {
+        self.unsynced = None;
+        Ok(self.on_desk(Desk::sync).await??)
+    }
+
+    fn set_busy(&mut self, busy: bool) {
+        if self.busy != busy {
+            self.busy = busy;
+            if busy {
+                self.common.busy.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.common.busy.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A post that ends with its lane.
+struct Posting(JoinHandle<Judged>);
+
+impl Drop for Posting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+const fn outcome(verdict: Verdict) -> AttemptOutcome {
+    match verdict {
+        Verdict::Accepted => AttemptOutcome::Ok,
+        Verdict::Poison => AttemptOutcome::Poison,
+        Verdict::TooLarge => AttemptOutcome::TooLarge,
+        Verdict::Held(_) => AttemptOutcome::Held,
+        Verdict::Throttled => AttemptOutcome::Throttled,
+        Verdict::Failed(_) => AttemptOutcome::Retry,
+    }
+}
+
+/// SplitMix64, seeded by the standard library's hash keys: jitter needs to differ, not to be secret.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        use std::hash::{BuildHasher, Hasher};
+        Self(std::hash::RandomState::new().build_hasher().finish())
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

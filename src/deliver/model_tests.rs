@@ -1,0 +1,840 @@
+//! The machine against random gateways, clocks, operators and crashes, on simulated time.
+//!
+//! Always: what is acknowledged was committed by the gateway or is a dead letter; first deliveries are in order; one
+//! request at a time; no busy loop. And when the gateway heals, everything is delivered or dead, and only what it
+//! hates is dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::desk::{Desk, Done, Then, Work};
+use super::lane::Sources;
+use super::machine::{Event, Limits, Machine, Next, Step};
+use super::memory::Memory;
+use super::notice::Notice;
+use super::size::Learned;
+use super::status::State;
+use crate::event::Timestamp;
+use crate::rudderstack::{Answer, Failure, Judged, Probe, Transport};
+
+const HOUR: u64 = 3_600_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Fine,
+    Refusing,
+    Database,
+    BodyCut,
+    Unavailable,
+    Slow {
+        commits: bool,
+    },
+    Resetting {
+        commits: bool,
+    },
+    Throttled {
+        events: usize,
+    },
+    BadKey,
+    LoginPage,
+    Firewall,
+    /// Refuses every event, and says so in RudderStack's words.
+    Broken,
+    /// Any of the transient ones, each time another.
+    Flaky,
+}
+
+#[derive(Debug, Clone)]
+struct World {
+    moods: Vec<(u64, Mood)>,
+    hates: BTreeSet<usize>,
+    /// Events that the database refuses, for ever.
+    chokes_on: BTreeSet<usize>,
+    max_bytes: usize,
+    /// Bytes a millisecond; the answer to what takes 10 s is an EOF, and it is stored all the same.
+    line: Option<u64>,
+    committed: Vec<usize>,
+    first: BTreeSet<usize>,
+    /// When an event was last sent alone.
+    sent_alone: BTreeMap<usize, Timestamp>,
+    /// How often an event failed alone.
+    alone: BTreeMap<usize, u32>,
+    last_before_heal: u64,
+    requests: u64,
+    probes: u64,
+}
+
+impl World {
+    fn new(moods: Vec<(u64, Mood)>) -> Self {
+        Self {
+            moods,
+            hates: BTreeSet::new(),
+            chokes_on: BTreeSet::new(),
+            max_bytes: usize::MAX,
+            line: None,
+            committed: Vec::new(),
+            first: BTreeSet::new(),
+            sent_alone: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            last_before_heal: 0,
+            requests: 0,
+            probes: 0,
+        }
+    }
+
+    fn mood(&self, now: Timestamp, random: u64) -> Mood {
+        let mut end = 0;
+        for (lasts, mood) in &self.moods {
+            end += lasts;
+            if (now.0 as u64) < end {
+                return match (*mood, random % 6) {
+                    (Mood::Flaky, 0) => Mood::Refusing,
+                    (Mood::Flaky, 1) => Mood::Database,
+                    (Mood::Flaky, 2) => Mood::Resetting {
+                        commits: random & 64 == 0,
+                    },
+                    (Mood::Flaky, 3) => Mood::Slow {
+                        commits: random & 64 == 0,
+                    },
+                    (Mood::Flaky, _) => Mood::Fine,
+                    (mood, _) => mood,
+                };
+            }
+        }
+        Mood::Fine
+    }
+
+    /// The answer to a batch, and how long it takes.
+    fn post(&mut self, ids: &[usize], bytes: usize, now: Timestamp, random: u64) -> (Judged, u64) {
+        self.requests += 1;
+        if (now.0 as u64) < self.moods.iter().map(|(lasts, _)| lasts).sum() {
+            self.last_before_heal = now.0 as u64;
+        }
+        if let [id] = ids {
+            *self.alone.entry(*id).or_default() += 1;
+            self.sent_alone.insert(*id, now);
+        }
+        let mood = self.mood(now, random);
+        let poison = || says(400, "invalid json");
+        match mood {
+            Mood::Refusing => (Judged::without_answer(Transport::Connect, "refused"), 1),
+            Mood::Unavailable => (says(503, ""), 5),
+            Mood::BadKey => (says(401, "invalid write key"), 5),
+            Mood::LoginPage => (says(200, "<html>"), 5),
+            Mood::Firewall => (says(403, "no"), 5),
+            Mood::Database => (says(500, "pq: out of disk"), 50),
+            Mood::BodyCut => (says(500, "failed to read body from request"), 50),
+            Mood::Broken => (poison(), 5),
+            _ if ids.iter().any(|id| self.hates.contains(id)) => (poison(), 5),
+            Mood::Throttled { events } if ids.len() > events => (says(429, "max requests limit reached"), 5),
+            _ if bytes > self.max_bytes => (says(413, "request size exceeds max limit"), 5),
+            _ if ids.iter().any(|id| self.chokes_on.contains(id)) => (says(500, "pq: invalid byte sequence"), 50),
+            Mood::Slow { commits } => {
+                if commits {
+                    self.commit(ids);
+                }
+                (Judged::without_answer(Transport::Timeout, "timed out"), 30_000)
+            }
+            Mood::Resetting { commits } => {
+                if commits {
+                    self.commit(ids);
+                }
+                (Judged::without_answer(Transport::Reset, "reset"), 20)
+            }
+            Mood::Throttled { .. } | Mood::Fine | Mood::Flaky => {
+                self.commit(ids);
+                if let Some(line) = self.line {
+                    let took = bytes as u64 / line;
+                    if took >= 10_000 {
+                        return (Judged::without_answer(Transport::Reset, "EOF"), took);
+                    }
+                    return (says(200, "ok"), took);
+                }
+                (says(200, "ok"), 20)
+            }
+        }
+    }
+
+    fn commit(&mut self, ids: &[usize]) {
+        for id in ids {
+            if self.first.insert(*id) {
+                let last = self.first.last().copied();
+                // One that failed alone for long may be overtaken by the next.
+                let overtaken = self.alone.get(id).is_some_and(|times| *times > 10) && last == Some(*id + 1);
+                assert!(
+                    last == Some(*id) || overtaken,
+                    "{id} was delivered for the first time after {last:?}"
+                );
+            }
+            self.committed.push(*id);
+        }
+    }
+
+    fn probe(&mut self, now: Timestamp, random: u64) -> Probe {
+        self.probes += 1;
+        match self.mood(now, random) {
+            Mood::BadKey => Probe::of(says(401, "invalid write key")),
+            Mood::LoginPage => Probe::of(says(200, "<html>")),
+            Mood::Refusing | Mood::Unavailable | Mood::Slow { .. } | Mood::Resetting { .. } => Probe::Failed {
+                failure: Failure::Connect,
+                words: String::new(),
+            },
+            _ => Probe::of(says(400, "empty batch payload")),
+        }
+    }
+}
+
+fn says(status: u16, body: &str) -> Judged {
+    Judged::of(
+        &Answer {
+            status,
+            body: body.as_bytes(),
+            ..Answer::default()
+        },
+        Timestamp(0),
+    )
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Stored(usize, usize),
+    Crash,
+    /// The next step at the store fails, and does nothing.
+    StoreFails,
+    Tell(Event),
+}
+
+/// One lane on simulated time.
+struct Simulation {
+    memory: Memory,
+    desk: Desk<Memory>,
+    machine: Machine,
+    world: World,
+    now: Timestamp,
+    random: u64,
+    notices: Vec<Notice>,
+    /// What the last run ended before.
+    event: Option<Event>,
+    store_fails: bool,
+    /// What happens when; later ones last.
+    happenings: BTreeMap<(u64, usize), Happening>,
+    /// Attempts since something was settled, and when that was.
+    without_progress: (u64, Timestamp),
+    busiest_hour: u64,
+}
+
+const LIMITS: Limits = Limits {
+    max_bytes: 4_000_000,
+    retry_max_interval: Duration::from_secs(60),
+    gzip: false,
+};
+
+impl Simulation {
+    fn new(world: World, happenings: Vec<(u64, Happening)>, seed: u64) -> Self {
+        let memory = Memory::default();
+        Self {
+            desk: desk(memory.clone()),
+            memory,
+            machine: Machine::new(LIMITS, Learned::default(), false, Timestamp(0)),
+            world,
+            now: Timestamp(0),
+            random: seed | 1,
+            notices: Vec::new(),
+            event: None,
+            store_fails: false,
+            happenings: happenings
+                .into_iter()
+                .enumerate()
+                .map(|(index, (at, happening))| ((at, index), happening))
+                .collect(),
+            without_progress: (0, Timestamp(0)),
+            busiest_hour: 0,
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn on(&mut self, event: Event) -> Step {
+        let random = self.random();
+        let step = self.machine.on(event, self.now, random);
+        self.notices.extend(step.notices.iter().cloned());
+        step
+    }
+
+    fn perform(&mut self, step: Step, then: Then) -> Done {
+        if step.settle.is_some() {
+            self.without_progress = (0, self.now);
+        }
+        let work = Work {
+            note: None,
+            settle: step.settle,
+            sync: false,
+            rewind: step.rewind,
+            then,
+            now: self.now,
+        };
+        self.desk.work(work).unwrap()
+    }
+
+    /// Goes on until `end`, or until nothing waits and nothing more happens.
+    fn run(&mut self, end: u64) {
+        let mut event = self.event.take().unwrap_or(Event::Woken);
+        let mut steps = (self.now, 0);
+        while (self.now.0 as u64) < end {
+            steps = if steps.0 == self.now {
+                (self.now, steps.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(steps.1 < 1_000, "time stands still at {event:?}: {:?}", self.machine);
+            let step = self.on(event);
+            let next = step.next;
+            if self.store_fails {
+                self.store_fails = false;
+                event = Event::StoreFailed("the disk is slow".to_owned());
+                continue;
+            }
+            event = match (self.perform(step, Then::of(next)), next) {
+                (Done::Read { sizes, again_at }, _) => Event::Read { sizes, again_at },
+                (Done::Prepared(prepared), Next::Send { first, count, .. }) => {
+                    let ids: Vec<usize> = self.desk.leased(first, count).collect();
+                    assert_eq!(ids.len(), count);
+                    assert!(
+                        ids.iter().all(|id| *id >= self.memory.disk().done),
+                        "sent again: {ids:?}"
+                    );
+                    if let Some((events, bytes)) = prepared.ahead {
+                        let sizes = self.desk.read_ahead(events, bytes).unwrap();
+                        if !sizes.is_empty() {
+                            let step = self.on(Event::Read { sizes, again_at: None });
+                            assert_eq!(step.next, Next::Await);
+                        }
+                    }
+                    let random = self.random();
+                    let (judged, took) = self.world.post(&ids, prepared.body.length, self.now, random);
+                    self.count_attempt();
+                    match self.fly(took) {
+                        Some(event) => event,
+                        None => Event::Answered {
+                            judged,
+                            took: Duration::from_millis(took),
+                        },
+                    }
+                }
+                (Done::Nothing, Next::Probe) => {
+                    let random = self.random();
+                    let probe = self.world.probe(self.now, random);
+                    self.count_attempt();
+                    self.fly(10).unwrap_or(Event::Probed(probe))
+                }
+                (Done::Nothing, Next::Wait { until }) => {
+                    let happens = self.happenings.first_key_value().map(|((at, _), _)| *at);
+                    let due = until.map(|at| at.0 as u64);
+                    match (due, happens) {
+                        (None, None) => return,
+                        (Some(due), happens) if happens.is_none_or(|at| due < at) => {
+                            self.now = self.now.max(Timestamp(due as i64));
+                            Event::Due
+                        }
+                        (_, Some(at)) => {
+                            self.now = self.now.max(Timestamp(at as i64));
+                            self.happen().unwrap_or(Event::Woken)
+                        }
+                        (Some(_), None) => unreachable!("covered by the guard"),
+                    }
+                }
+                (_, next) => panic!("{next:?} was not done"),
+            };
+        }
+        self.event = Some(event);
+    }
+
+    /// Time passes while a request is in flight; a crash ends it.
+    fn fly(&mut self, took: u64) -> Option<Event> {
+        let end = self.now.plus(took);
+        while let Some(((at, _), _)) = self.happenings.first_key_value() {
+            if *at > end.0 as u64 {
+                break;
+            }
+            self.now = self.now.max(Timestamp(*at as i64));
+            let crash = matches!(self.happenings.first_key_value(), Some((_, Happening::Crash)));
+            let event = self.happen();
+            if crash {
+                return Some(Event::Woken);
+            }
+            if let Some(event) = event {
+                let step = self.on(event);
+                assert_eq!(step.next, Next::Await, "a second request while one is in flight");
+                assert_eq!((step.settle, step.rewind), (None, false));
+            }
+        }
+        self.now = end;
+        None
+    }
+
+    fn happen(&mut self) -> Option<Event> {
+        let (_, happening) = self.happenings.pop_first()?;
+        match happening {
+            Happening::Stored(count, size) => {
+                self.memory.store(count, size);
+                Some(Event::Woken)
+            }
+            Happening::Crash => {
+                let learned = self.machine.status().learned;
+                self.memory = self.memory.crashed();
+                self.desk = desk(self.memory.clone());
+                self.machine = Machine::new(LIMITS, learned, false, self.now);
+                None
+            }
+            Happening::StoreFails => {
+                self.store_fails = true;
+                None
+            }
+            Happening::Tell(event) => Some(event),
+        }
+    }
+
+    fn count_attempt(&mut self) {
+        if self.now.since(self.without_progress.1) > HOUR {
+            self.without_progress = (0, self.now);
+        }
+        self.without_progress.0 += 1;
+        self.busiest_hour = self.busiest_hour.max(self.without_progress.0);
+    }
+
+    /// What must hold at every moment.
+    fn check(&self) {
+        let disk = self.memory.disk();
+        for id in 0..disk.done {
+            let dead = disk.dead.contains_key(&id);
+            assert!(
+                dead || self.world.first.contains(&id),
+                "{id} is acknowledged and was never committed"
+            );
+        }
+        assert!(
+            self.busiest_hour < 500,
+            "{} attempts in an hour without progress",
+            self.busiest_hour
+        );
+    }
+}
+
+fn desk(memory: Memory) -> Desk<Memory> {
+    Desk::new(Sources {
+        live: memory,
+        replay: None,
+    })
+}
+
+fn renewed() -> crate::event::Destination {
+    crate::event::Destination {
+        id: crate::event::DestinationId("x".into()),
+        name: None,
+        url: "http://h".to_owned(),
+        write_key: crate::event::WriteKey::new("new"),
+    }
+}
+
+fn moods() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        2 => Just(Mood::Fine),
+        1 => Just(Mood::Refusing),
+        1 => Just(Mood::Database),
+        1 => Just(Mood::BodyCut),
+        1 => Just(Mood::Unavailable),
+        2 => any::<bool>().prop_map(|commits| Mood::Slow { commits }),
+        2 => any::<bool>().prop_map(|commits| Mood::Resetting { commits }),
+        1 => (1_usize..200).prop_map(|events| Mood::Throttled { events }),
+        1 => Just(Mood::BadKey),
+        1 => Just(Mood::LoginPage),
+        1 => Just(Mood::Firewall),
+        2 => Just(Mood::Flaky),
+    ]
+}
+
+fn happenings() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => (1_usize..400, 200_usize..3_000).prop_map(|(count, size)| Happening::Stored(count, size)),
+        2 => Just(Happening::Crash),
+        1 => Just(Happening::StoreFails),
+        1 => Just(Happening::Tell(Event::Pause)),
+        1 => Just(Happening::Tell(Event::Rekeyed(Box::new(renewed())))),
+        1 => Just(Happening::Tell(Event::Retry)),
+        1 => Just(Happening::Tell(Event::Resume { bury: false })),
+        1 => Just(Happening::Tell(Event::Woken)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_reordered_or_stuck(
+        moods in proptest::collection::vec((1_000_u64..2 * HOUR, moods()), 0..8),
+        happenings in proptest::collection::vec((0_u64..8 * HOUR, happenings()), 1..12),
+        hates in proptest::collection::btree_set(0_usize..1_500, 0..12),
+        max_bytes in prop_oneof![Just(usize::MAX), 4_000_usize..1_000_000],
+        seed in any::<u64>(),
+    ) {
+        let mut world = World::new(moods);
+        world.hates = hates;
+        world.max_bytes = max_bytes;
+        let healed: u64 = world.moods.iter().map(|(lasts, _)| lasts).sum();
+        let mut simulation = Simulation::new(world, happenings, seed);
+        simulation.run(healed.max(8 * HOUR));
+        simulation.check();
+        // Healed; an operator who finds ten hated events in a row says what to do with them.
+        simulation.run(healed.max(8 * HOUR) + 12 * HOUR);
+        simulation.check();
+        if simulation.machine.status().state == State::Paused {
+            simulation.happenings.insert((0, usize::MAX), Happening::Tell(Event::Resume { bury: false }));
+            simulation.run(healed.max(8 * HOUR) + 24 * HOUR);
+            simulation.check();
+        }
+        let held = simulation.machine.status().state == State::Held;
+        if held {
+            simulation.happenings.insert((0, usize::MAX), Happening::Tell(Event::Resume { bury: true }));
+            simulation.run(u64::MAX >> 1);
+            simulation.check();
+        }
+        prop_assert_eq!(simulation.memory.pending(), 0);
+        prop_assert_eq!(simulation.machine.status().state, State::Idle);
+        let disk = simulation.memory.disk();
+        // Where it is luck who passes, an event that had none for long enough looks as if it were to blame.
+        let luck = simulation.world.moods.iter().any(|(_, mood)| *mood == Mood::Flaky);
+        for id in 0..disk.events.len() {
+            let hated = simulation.world.hates.contains(&id);
+            let dead = disk.dead.get(&id);
+            prop_assert!(!hated || dead.is_some(), "{} is hated and not dead", id);
+            let unlucky = luck && dead.is_some_and(|words| !words.starts_with('4'));
+            prop_assert!(dead.is_none() || hated || unlucky, "{} is dead and nobody hated it: {:?}", id, dead);
+        }
+    }
+
+    #[test]
+    fn a_broken_gateway_makes_few_dead_letters(
+        stored in 1_usize..3_000,
+        lasts in 1_000_u64..5 * HOUR,
+        seed in any::<u64>(),
+    ) {
+        let world = World::new(vec![(lasts, Mood::Broken)]);
+        let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(stored, 300))], seed);
+        simulation.run(2 * lasts + HOUR);
+        simulation.check();
+        prop_assert_eq!(simulation.memory.pending(), 0);
+        let dead = simulation.memory.disk().dead.len();
+        prop_assert!(dead < 10, "{dead} dead letters");
+        // Those that were refused in the instant before it healed look as if they were to blame.
+        let instant = lasts - simulation.world.last_before_heal < 200;
+        prop_assert!(stored < 10 || instant || dead == 0, "{dead} dead letters of a gateway that was found broken");
+    }
+}
+
+#[test]
+fn a_day_without_a_gateway_is_quiet_and_ends_soon() {
+    let day = 24 * HOUR;
+    for mood in [
+        Mood::Refusing,
+        Mood::Database,
+        Mood::BodyCut,
+        Mood::Unavailable,
+        Mood::Slow { commits: false },
+        Mood::Resetting { commits: false },
+        Mood::Throttled { events: 0 },
+        Mood::BadKey,
+        Mood::LoginPage,
+        Mood::Firewall,
+        Mood::Broken,
+    ] {
+        let mut happenings: Vec<_> = (0..24).map(|hour| (hour * HOUR, Happening::Stored(100, 500))).collect();
+        happenings.push((day + 2 * HOUR, Happening::Tell(Event::Woken)));
+        let mut simulation = Simulation::new(World::new(vec![(day, mood)]), happenings, 42);
+        simulation.run(day);
+        simulation.check();
+        let (requests, told) = (
+            simulation.world.requests + simulation.world.probes,
+            simulation.notices.len(),
+        );
+        assert_eq!(simulation.memory.disk().done, 0, "{mood:?}");
+        assert!(
+            (100..4_500).contains(&requests),
+            "{mood:?}: {requests} requests in a day"
+        );
+        assert!(told <= 2, "{mood:?}: told {:?}", simulation.notices);
+        let before = simulation.world.requests;
+        simulation.run(day + HOUR);
+        assert_eq!(simulation.memory.pending(), 0, "{mood:?}");
+        assert!(simulation.memory.disk().dead.is_empty(), "{mood:?}");
+        assert!(
+            simulation.notices.len() <= told + 2,
+            "{mood:?}: told {:?}",
+            simulation.notices
+        );
+        println!(
+            "{mood:?}: {requests} requests in the day, {} to drain",
+            simulation.world.requests - before
+        );
+    }
+}
+
+#[test]
+fn one_event_that_the_database_cannot_store_does_not_block_the_rest() {
+    let mut world = World::new(Vec::new());
+    world.chokes_on = [3, 700].into();
+    let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(1_000, 400))], 7);
+    simulation.run(6 * HOUR);
+    simulation.check();
+    assert_eq!(simulation.memory.pending(), 0);
+    let dead: Vec<usize> = simulation.memory.disk().dead.keys().copied().collect();
+    assert_eq!(dead, [3, 700]);
+    let words = simulation.memory.disk().dead.values().next().cloned();
+    assert_eq!(words.as_deref(), Some("500 pq: invalid byte sequence"));
+}
+
+#[test]
+fn whatever_happens_while_an_event_has_its_last_chance_nothing_is_lost() {
+    let happenings = [
+        Happening::StoreFails,
+        Happening::Tell(Event::Rekeyed(Box::new(renewed()))),
+    ];
+    let (mut seen, mut at) = (0, 250_000);
+    while at < 900_000 {
+        at += 700;
+        for happening in &happenings {
+            let mut world = World::new(Vec::new());
+            // Slow to refuse, so that things happen while a request is in flight.
+            world.moods = vec![(at + 20, Mood::Slow { commits: false })];
+            let stored = (0, Happening::Stored(40, 400));
+            let mut simulation = Simulation::new(world, vec![stored, (at, happening.clone())], at);
+            simulation.run(at);
+            let reason = simulation.machine.status().reason.unwrap_or_default();
+            seen += usize::from(reason.contains("again and again"));
+            simulation.run(6 * HOUR);
+            simulation.check();
+            assert_eq!(simulation.memory.pending(), 0);
+            assert!(
+                simulation.memory.disk().dead.is_empty(),
+                "{at}: {:?}",
+                simulation.memory.disk().dead
+            );
+        }
+    }
+    assert!(seen > 10, "{seen} times in the middle of it");
+}
+
+#[test]
+fn a_new_key_while_the_next_one_is_tried_delivers_nothing_unseen() {
+    let run = |happenings: Vec<(u64, Happening)>| {
+        let mut world = World::new(Vec::new());
+        world.chokes_on = [0].into();
+        let mut all = vec![(0, Happening::Stored(2, 400))];
+        all.extend(happenings);
+        let mut simulation = Simulation::new(world, all, 7);
+        simulation.run(6 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(), [0]);
+        simulation
+    };
+    let next_tried = run(Vec::new()).world.sent_alone[&1].0 as u64;
+    let in_flight = next_tried + 10;
+    let rekeyed = run(vec![(in_flight, Happening::Tell(Event::Rekeyed(Box::new(renewed()))))]);
+    assert!(
+        rekeyed.world.sent_alone[&1].0 as u64 > in_flight,
+        "it was tried again after that"
+    );
+}
+
+#[test]
+fn a_slow_line_never_loops_on_the_same_batch() {
+    for line in [1, 5, 20, 200] {
+        let mut world = World::new(Vec::new());
+        world.line = Some(line);
+        let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(5_000, 1_000))], 7);
+        simulation.run(24 * HOUR);
+        simulation.check();
+        assert_eq!(simulation.memory.pending(), 0, "{line} bytes a millisecond");
+        let twice = simulation.world.committed.len() - 5_000;
+        assert!(
+            twice < 2_500,
+            "{twice} of 5000 were sent twice at {line} bytes a millisecond"
+        );
+        let needed = 5_000_000 / line;
+        assert!(
+            (simulation.now.0 as u64) < 2 * needed + 60_000,
+            "{} ms, {needed} needed",
+            simulation.now.0
+        );
+    }
+}
+
+#[test]
+fn poison_is_found_in_order_with_few_requests() {
+    let mut world = World::new(Vec::new());
+    world.hates = [0, 500, 501, 999].into();
+    let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(1_000, 400))], 7);
+    simulation.run(HOUR);
+    assert_eq!(
+        simulation.memory.disk().dead.keys().copied().collect::<Vec<_>>(),
+        [0, 500, 501, 999]
+    );
+    assert_eq!(simulation.world.committed.len(), 996, "nothing is sent twice");
+    assert!(simulation.world.requests < 60, "{} requests", simulation.world.requests);
+    assert!(
+        simulation.now.0 < 5_000,
+        "the last one is settled after {} ms",
+        simulation.now.0
+    );
+}
+
+#[test]
+fn ten_refused_in_a_row_hold_until_an_operator_buries_them() {
+    let mut world = World::new(Vec::new());
+    world.hates = (10..60).collect();
+    let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(100, 400))], 7);
+    simulation.run(HOUR);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (90, 0)
+    );
+    assert_eq!(simulation.machine.status().state, State::Held);
+    assert!(
+        simulation.world.requests < 60 + 25 + 12 * 12,
+        "{} requests",
+        simulation.world.requests
+    );
+    simulation
+        .happenings
+        .insert((HOUR, 0), Happening::Tell(Event::Resume { bury: true }));
+    simulation.run(2 * HOUR);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (0, 50)
+    );
+    let held = simulation
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::Held { .. }))
+        .count();
+    assert_eq!((held, simulation.notices.contains(&Notice::Free)), (1, true));
+}
+
+#[test]
+fn a_lone_refused_event_is_a_dead_letter_after_three_confirmations() {
+    let mut world = World::new(Vec::new());
+    world.hates = [0].into();
+    let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(1, 400))], 7);
+    simulation.run(HOUR);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.memory.disk().dead.len()),
+        (0, 1)
+    );
+    assert_eq!((simulation.world.requests, simulation.world.probes), (4, 3));
+    assert!(simulation.now.0 < 30_000, "{}", simulation.now.0);
+}
+
+#[test]
+fn a_key_that_is_mended_is_noticed_and_a_new_one_goes_at_once() {
+    let world = World::new(vec![(HOUR, Mood::BadKey)]);
+    let mut simulation = Simulation::new(world, vec![(0, Happening::Stored(10, 400))], 7);
+    simulation.run(HOUR + 61_000);
+    assert_eq!(simulation.memory.pending(), 0);
+    assert_eq!(simulation.world.requests, 2);
+    assert!(
+        (58..68).contains(&simulation.world.probes),
+        "{}",
+        simulation.world.probes
+    );
+
+    // Under the old key's hold, an operator pauses, rekeys and resumes.
+    let world = World::new(vec![(60_000, Mood::BadKey)]);
+    let tell = |event| Happening::Tell(event);
+    let happenings = vec![
+        (0, Happening::Stored(10, 400)),
+        (50, tell(Event::Pause)),
+        (61_000, tell(Event::Rekeyed(Box::new(renewed())))),
+        (62_000, Happening::Stored(10, 400)),
+        (70_000, tell(Event::Resume { bury: false })),
+    ];
+    let mut simulation = Simulation::new(world, happenings, 7);
+    simulation.run(69_000);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.machine.status().state),
+        (20, State::Paused)
+    );
+    simulation.run(70_100);
+    assert_eq!(
+        (simulation.memory.pending(), simulation.machine.status().state),
+        (0, State::Idle)
+    );
+    assert_eq!(
+        simulation
+            .notices
+            .iter()
+            .map(std::mem::discriminant)
+            .collect::<Vec<_>>()
+            .len(),
+        5,
+        "{:?}",
+        simulation.notices
+    );
+}
+
+#[test]
+fn gzip_is_left_out_as_a_last_resort() {
+    let limits = Limits { gzip: true, ..LIMITS };
+    let mut machine = Machine::new(limits, Learned::default(), false, Timestamp(0));
+    let mut now = Timestamp(0);
+    let mut event = Event::Woken;
+    let (mut passed, mut attempts) = (0, 0);
+    let mut learned = None;
+    while passed < 3_000 && attempts < 200 {
+        let step = machine.on(event, now, 7);
+        learned = learned.or_else(|| {
+            step.notices.iter().find_map(|notice| match notice {
+                Notice::Learned(learned) => Some(*learned),
+                _ => None,
+            })
+        });
+        event = match step.next {
+            Next::Read { .. } => Event::Read {
+                sizes: vec![500; 1_000],
+                again_at: None,
+            },
+            Next::Send { count, gzip, .. } => {
+                attempts += 1;
+                passed += if gzip { 0 } else { count };
+                let judged = if gzip {
+                    says(500, "failed to read body from request")
+                } else {
+                    says(200, "ok")
+                };
+                Event::Answered {
+                    judged,
+                    took: Duration::from_millis(5),
+                }
+            }
+            Next::Wait { until } => {
+                now = until.unwrap();
+                Event::Due
+            }
+            next => panic!("{next:?}"),
+        };
+    }
+    assert!(passed >= 3_000);
+    assert_eq!(
+        learned,
+        Some(Learned {
+            too_large: 0,
+            plain: true
+        })
+    );
+    assert!(attempts < 30, "{attempts}");
+}

@@ -1,0 +1,73 @@
+//! The store's queue as a lane's backlog: the same calls in the lane's words.
+
+use std::num::NonZeroU32;
+
+use super::backlog::{AttemptNote, Backlog, BacklogError, Lease, LeasedEvent};
+use crate::event::Timestamp;
+use crate::store::{self, Leased, Position, Queue};
+
+/// A line of a destination's queue in the store.
+pub struct StoredBacklog(
+    /// The queue.
+    pub Queue,
+);
+
+impl Backlog for StoredBacklog {
+    type Position = Position;
+
+    fn read(&mut self, max_events: usize, max_bytes: usize, lease: &mut Lease<Position>) -> Result<(), BacklogError> {
+        let leased = self.0.read(max_events, max_bytes, &mut lease.bytes)?;
+        lease.events.extend(leased.into_iter().map(|one| LeasedEvent {
+            position: one.position,
+            run: one.run,
+            row: one.row,
+            range: one.start..one.end,
+        }));
+        Ok(())
+    }
+
+    fn rewind(&mut self) {
+        self.0.rewind();
+    }
+
+    fn acknowledge(
+        &mut self,
+        upto: &Position,
+        buried: &[(Position, String)],
+        now: Timestamp,
+    ) -> Result<(), BacklogError> {
+        Ok(self.0.acknowledge(*upto, buried, now)?)
+    }
+
+    fn note_attempt(&mut self, attempt: &AttemptNote, events: &[LeasedEvent<Position>]) -> Result<(), BacklogError> {
+        let events: Vec<Leased> = events
+            .iter()
+            .map(|one| Leased {
+                position: one.position,
+                run: one.run,
+                row: one.row,
+                start: one.range.start,
+                end: one.range.end,
+            })
+            .collect();
+        Ok(self
+            .0
+            .note_attempt(attempt.at, &events, attempt.bytes as u64, &attempt.answer, attempt.took)?)
+    }
+
+    fn sync(&mut self) -> Result<(), BacklogError> {
+        Ok(self.0.sync()?)
+    }
+
+    fn rate(&mut self) -> Option<NonZeroU32> {
+        // A limit that cannot be read is none: the events still go.
+        let rate = self.0.rate().ok().flatten()?;
+        NonZeroU32::new(u32::try_from(rate).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<store::Error> for BacklogError {
+    fn from(error: store::Error) -> Self {
+        Self(error.to_string())
+    }
+}

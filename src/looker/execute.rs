@@ -1,0 +1,291 @@
+//! One run: an earlier answer, or a place, a writer, the document, the commit, the answer. It belongs to the hub and
+//! not to Looker's connection: where Looker hangs up it goes on, since its download cannot be fetched twice.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::Instant;
+
+use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
+use super::flights::Lead;
+use super::order::{Order, Wanted};
+use super::pipe::{self, Frame, PIECES, Progress, Source};
+use super::seams::{Converters, Intake, IntakeError, RunEnd};
+use super::settings::Settings;
+use super::spool::Base64Reader;
+use super::{Parts, Phase};
+use crate::event::Timestamp;
+use crate::store::{NewRun, RunRecord};
+
+/// One run on its way.
+pub(super) struct Run<I: Intake, C: Converters> {
+    pub(super) parts: Arc<Parts<I, C>>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) phase: watch::Receiver<Phase>,
+    /// An earlier success's words.
+    pub(super) landed: Option<Answer>,
+}
+
+impl<I: Intake, C: Converters> Run<I, C> {
+    /// Carries it out and answers all that wait for it.
+    pub(super) async fn fly(self, order: Order, lead: Lead) {
+        let (action, received_at) = (order.new_run.action, order.new_run.received_at);
+        let run = order.new_run.id;
+        let again = self.earlier(&order).await;
+        let (answer, record) = match again {
+            Err(answer) => (answer, None),
+            Ok(Some(answer)) => {
+                tracing::info!(%run, %action, "the same delivery again: answered as before");
+                lead.land(answer);
+                return;
+            }
+            Ok(None) => match Box::pin(self.receive(order)).await {
+                Ok((answer, record)) => (answer, Some(record)),
+                Err(answer) => (answer, None),
+            },
+        };
+        let end = RunEnd {
+            action,
+            stored: record.is_some() && answer.success,
+            events: record.as_ref().map_or(0, |record| record.events),
+            dead_rows: record.as_ref().map_or(0, |record| record.dead_rows),
+            milliseconds: took(received_at, Timestamp::now()),
+        };
+        if answer.success {
+            tracing::info!(%run, %action, events = end.events, dead_rows = end.dead_rows, ms = end.milliseconds, "run stored");
+        } else {
+            // What a document is refused for may quote it, and a log holds nothing of a document.
+            let reason = match answer.http_code {
+                REFUSED_DOCUMENT => "the document was refused; `pintle runs show` says why",
+                _ => answer.message.as_str(),
+            };
+            tracing::warn!(%run, %action, reason, ms = end.milliseconds, "run failed");
+        }
+        self.parts.observer.run_ended(&end);
+        lead.land(answer);
+    }
+
+    /// The answer of a stored run of the same delivery.
+    async fn earlier(&self, order: &Order) -> Result<Option<Answer>, Answer> {
+        let Some(digest) = order.new_run.delivery else {
+            return Ok(None);
+        };
+        let record = self.blocking(move |intake| intake.delivery(&digest)).await?;
+        let Some(record) = record else { return Ok(None) };
+        Ok(Some(match &self.landed {
+            Some(answer) => answer.clone(),
+            None => self.answer(&record, &[], order),
+        }))
+    }
+
+    async fn receive(&self, mut order: Order) -> Result<(Answer, RunRecord), Answer> {
+        let deadline = Instant::now() + self.settings.run_timeout;
+        let new_run = order.new_run.clone();
+        let place = match self.place(deadline).await {
+            Ok(place) => place,
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
+        };
+        let begin = order.new_run.clone();
+        let begun = self.blocking(move |intake| {
+            // The messages' ids hold the destination's, and that may be another one's by now.
+            let destination = intake.resolve(&begin.destination)?;
+            let id = destination.id.clone();
+            intake.begin(NewRun { destination, ..begin }).map(|writer| (writer, id))
+        });
+        let writer = match begun.await {
+            Ok((writer, destination)) => {
+                order.terms.destination = destination;
+                writer
+            }
+            Err(answer) => return Err(self.list(new_run, 0, answer).await),
+        };
+        tracing::info!(
+            run = %new_run.id,
+            action = %new_run.action,
+            destination = %order.terms.destination,
+            instance = new_run.looker.instance.as_deref().unwrap_or_default(),
+            webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
+            "run begun"
+        );
+        let received = self.document(order, writer, deadline).await;
+        drop(place);
+        match received {
+            Ok(done) => Ok(done),
+            Err(Ended::Answered(answer)) => Err(answer),
+            // Its writer went with the panic, so the run has to be listed here.
+            Err(Ended::Died(rows)) => {
+                let text = format!(
+                    "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",
+                    new_run.id
+                );
+                Err(self.list(new_run, rows, Answer::failure(500, text)).await)
+            }
+        }
+    }
+
+    /// A place among the runs that are received at once.
+    async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Answer> {
+        let mut phase = self.phase.clone();
+        tokio::select! {
+            place = Arc::clone(&self.settings.places).acquire_owned() => place.map_err(|_| Answer::stopping()),
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => Err(Answer::stopping()),
+            () = tokio::time::sleep_until(deadline) => Err(Answer::failure(504, format!(
+                "no run ended within {} (hub.run_timeout) to make room for this one; hub.max_runs = {} are received at once. Send it again, or raise it",
+                duration(self.settings.run_timeout), self.settings.max_runs
+            ))),
+        }
+    }
+
+    async fn document(&self, order: Order, writer: I::Writer, deadline: Instant) -> Result<(Answer, RunRecord), Ended> {
+        let progress = Arc::new(Progress::default());
+        let frame = Frame {
+            accepted_at: order.new_run.received_at,
+            limit: order.limit,
+            max_gzip_ratio: self.parts.limits.max_gzip_ratio,
+        };
+        let mut place = None;
+        let mut download = None;
+        let (order, wanted) = take_wanted(order);
+        let source = match wanted {
+            Wanted::Nothing => Source::Nothing,
+            Wanted::Download(url) => {
+                let (sender, pieces) = mpsc::channel(PIECES);
+                let downloads = self.settings.downloads.clone();
+                let progress = Arc::clone(&progress);
+                download = Some(async move { downloads.fetch(url, sender, progress).await });
+                Source::Download(pieces)
+            }
+            Wanted::Attachment { attachment, base64 } => {
+                place = attachment.place;
+                Source::Attachment(Box::new(LazySpool {
+                    spool: Some(attachment.spool),
+                    reader: None,
+                    base64,
+                }))
+            }
+        };
+        let conversion = self.parts.converters.begin(order.terms.clone());
+        let seen = Arc::clone(&progress);
+        let work = tokio::task::spawn_blocking(move || pipe::receive(source, conversion, writer, &seen, frame));
+        let received = self.watched(work, download, &progress, deadline).await;
+        drop(place);
+        match received {
+            Ok(Ok((record, summary))) => {
+                let answer = self.answer(&record, &summary.first_dead_rows, &order);
+                Ok((answer, record))
+            }
+            Ok(Err(answer)) => Err(Ended::Answered(answer)),
+            Err(error) => {
+                tracing::error!(run = %order.new_run.id, panicked = error.is_panic(), "the conversion of a run died");
+                Err(Ended::Died(progress.rows()))
+            }
+        }
+    }
+
+    /// Drives the download beside the work; at the deadline, or when pintle has to stop, the run ends at its next piece.
+    async fn watched<T>(
+        &self,
+        work: tokio::task::JoinHandle<T>,
+        download: Option<impl Future<Output = ()>>,
+        progress: &Progress,
+        deadline: Instant,
+    ) -> Result<T, tokio::task::JoinError> {
+        let mut phase = self.phase.clone();
+        let mut work = std::pin::pin!(work);
+        let download = async move {
+            match download {
+                Some(download) => download.await,
+                None => std::future::pending().await,
+            }
+        };
+        {
+            let mut download = std::pin::pin!(download);
+            let mut downloaded = false;
+            loop {
+                tokio::select! {
+                    done = &mut work => return done,
+                    () = &mut download, if !downloaded => downloaded = true,
+                    _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {
+                        progress.stop(Answer::stopping());
+                        break;
+                    }
+                    () = tokio::time::sleep_until(deadline) => {
+                        let limit = duration(self.settings.run_timeout);
+                        let text = format!("the run took longer than {limit} (hub.run_timeout), after {} rows; nothing of it was kept. Raise it, or send fewer rows", progress.rows());
+                        progress.stop(Answer::failure(504, text));
+                        break;
+                    }
+                }
+            }
+        }
+        // The download's end of the channel is gone: the work sees that, or the stop, at its next piece.
+        work.await
+    }
+
+    fn answer(&self, record: &RunRecord, first_dead_rows: &[(u64, String)], order: &Order) -> Answer {
+        let more = Circumstances {
+            destination: order.destination(),
+            trouble: self.parts.lanes.trouble(&record.destination),
+            limit: order.limit,
+        };
+        Answer::of_run(record, first_dead_rows, &more)
+    }
+
+    /// Lists a run that failed without a writer.
+    pub(super) async fn list(&self, run: NewRun, rows: u64, answer: Answer) -> Answer {
+        let text = answer.message.clone();
+        let listed = self.blocking(move |intake| intake.refuse(run, rows, &text)).await;
+        if let Err(error) = listed {
+            tracing::error!(reason = %error.message, "a failed run could not be listed");
+        }
+        answer
+    }
+
+    /// A call of the store, on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&I) -> Result<T, IntakeError> + Send + 'static,
+    ) -> Result<T, Answer> {
+        let intake = Arc::clone(&self.parts.intake);
+        match tokio::task::spawn_blocking(move || call(&intake)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(pipe::not_kept(&error)),
+            Err(_) => Err(Answer::failure(
+                500,
+                "pintle's store met a defect of its own; its log says more, please report it",
+            )),
+        }
+    }
+}
+
+enum Ended {
+    Answered(Answer),
+    /// The thread panicked after so many rows.
+    Died(u64),
+}
+
+fn take_wanted(mut order: Order) -> (Order, Wanted) {
+    let wanted = std::mem::replace(&mut order.wanted, Wanted::Nothing);
+    (order, wanted)
+}
+
+/// Opens the spool on the thread that reads it: finishing a file may block.
+struct LazySpool {
+    spool: Option<super::spool::Spool>,
+    reader: Option<Box<dyn std::io::Read + Send>>,
+    base64: bool,
+}
+
+impl std::io::Read for LazySpool {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if let Some(spool) = self.spool.take() {
+            let reader = spool.read()?;
+            self.reader = Some(if self.base64 {
+                Box::new(Base64Reader::new(reader))
+            } else {
+                reader
+            });
+        }
+        self.reader.as_mut().map_or(Ok(0), |reader| reader.read(out))
+    }
+}

@@ -1,0 +1,68 @@
+//! The form of an action: its fields, and where wrong settings are first reported.
+
+use serde_json::{Value, json};
+
+use super::destination::{self, DestinationError};
+use super::request::Request;
+use super::seams::Probe;
+use super::settings::{Limits, Settings};
+use crate::event::Action;
+
+/// The fields: `event` for track, and with named destinations a choice of them.
+fn fields(action: Action, names: &[&str]) -> Vec<Value> {
+    let mut fields = Vec::new();
+    if action == Action::Track {
+        fields.push(json!({
+            "name": "event",
+            "label": "Event",
+            "description": "The name of the event that each row becomes.",
+            "type": "string",
+            "required": true,
+        }));
+    }
+    if !names.is_empty() {
+        let own = json!({"name": "", "label": "The action's own settings"});
+        let named = names.iter().map(|name| json!({"name": name, "label": name}));
+        fields.push(json!({
+            "name": destination::FIELD,
+            "label": "Send to",
+            "description": "The RudderStack source that gets the rows.",
+            "type": "select",
+            "default": "",
+            "options": std::iter::once(own).chain(named).collect::<Vec<_>>(),
+            "required": false,
+        }));
+    }
+    fields
+}
+
+/// The whole answer. The settings are checked where there are any: first by looking, then by asking the data plane.
+pub(super) async fn form(
+    settings: &Settings,
+    limits: &Limits,
+    probe: &dyn Probe,
+    action: Action,
+    request: Request,
+) -> Value {
+    let names: Vec<&str> = settings.named.iter().map(|one| one.name.as_str()).collect();
+    let mut form = json!({"fields": fields(action, &names)});
+    let wanted = request.has_settings() || request.form_param(destination::FIELD).is_some();
+    let chosen = destination::choose(&request, &settings.named, &settings.planes);
+    // It may be large as a value, and the probe takes its time.
+    drop(request);
+    let error = match chosen {
+        _ if !wanted => None,
+        // The dialog has just been opened: nothing is chosen yet.
+        Err(DestinationError::NotChosen { .. }) => None,
+        Err(error) => Some(error.to_string()),
+        // Who is slow to answer is not wrong: rows would wait for it.
+        Ok(chosen) => match tokio::time::timeout(limits.probe_timeout, probe.probe(chosen.destination)).await {
+            Ok(Err(wrong)) => Some(wrong),
+            Ok(Ok(())) | Err(_) => None,
+        },
+    };
+    if let (Some(error), Some(form)) = (error, form.as_object_mut()) {
+        form.insert("error".to_owned(), error.into());
+    }
+    form
+}

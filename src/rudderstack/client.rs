@@ -1,0 +1,339 @@
+//! The HTTP client of all destinations, and a connection for each: TLS with the system's roots and a private CA,
+//! the system's proxy, no redirects, a timeout, and the two repairs that keep-alive needs (a stale connection is
+//! tried again at once; a refusal that comes while the body is still being sent is read as the answer it is).
+
+use std::error::Error as _;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::probe::{self, Probe};
+use super::request::Body;
+use super::resolve::Guarded;
+use super::url::{DataPlane, origin_of};
+use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
+use crate::config::RudderStack;
+use crate::event::network::{ForbiddenAddress, is_forbidden};
+use crate::event::{Destination, Timestamp};
+
+/// The most of an answer that is read.
+const ANSWER_BYTES: usize = 4096;
+/// Until a connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// An unused connection is closed before the proxies close it (nginx: 75 s).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// A connection that ends this soon was stale, where it had been used before.
+const STALE: Duration = Duration::from_secs(1);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The private CA cannot be read.
+    #[error("rudderstack.ca_file {}: {problem}; it must hold certificates in PEM", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The client cannot be made.
+    #[error("the HTTP client cannot be made: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// Posts to all destinations; cheap to clone. Clones are the same client, also after [`Client::reconfigure`].
+#[derive(Debug, Clone)]
+pub struct Client(Arc<RwLock<Way>>);
+
+/// The way out, as one configuration wants it.
+#[derive(Debug, Clone)]
+struct Way {
+    http: reqwest::Client,
+    allowed_origins: Option<Arc<[String]>>,
+}
+
+/// One destination's way out.
+#[derive(Debug)]
+pub struct Connection {
+    http: reqwest::Client,
+    target: Result<Target, String>,
+    /// A request went through before, so the next may meet a connection that the other side has closed meanwhile.
+    used: AtomicBool,
+    /// The other side's clock less ours, at the last answer with a `Date`.
+    skew: Mutex<Option<i64>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    plane: DataPlane,
+    authorization: HeaderValue,
+}
+
+impl Client {
+    /// A client as the settings want it. Reads the CA file and the system's roots: blocking, some milliseconds.
+    pub fn new(settings: &RudderStack) -> Result<Self, ClientError> {
+        Way::new(settings).map(|way| Self(Arc::new(RwLock::new(way))))
+    }
+
+    /// Other settings for the connections that are made from now on. An error changes nothing. Blocks like
+    /// [`Client::new`].
+    pub fn reconfigure(&self, settings: &RudderStack) -> Result<(), ClientError> {
+        let way = Way::new(settings)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = way;
+        Ok(())
+    }
+
+    /// The way to a destination. One that may not or cannot be posted to is held, not an error: its events are kept.
+    pub fn connection(&self, destination: &Destination) -> Connection {
+        let way = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Connection {
+            target: way.target(destination),
+            http: way.http,
+            used: AtomicBool::new(false),
+            skew: Mutex::new(None),
+        }
+    }
+}
+
+impl Way {
+    fn new(settings: &RudderStack) -> Result<Self, ClientError> {
+        let guarded = !settings.allowed_origins.is_empty();
+        let builder = reqwest::Client::builder()
+            .dns_resolver(Guarded)
+            .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
+            .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .timeout(settings.timeout)
+            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(8)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(30));
+        Ok(Self {
+            http: builder.build()?,
+            allowed_origins: guarded.then(|| {
+                settings
+                    .allowed_origins
+                    .iter()
+                    .filter_map(|origin| origin_of(origin))
+                    .collect()
+            }),
+        })
+    }
+
+    fn target(&self, destination: &Destination) -> Result<Target, String> {
+        let plane = DataPlane::parse(&destination.url).map_err(|error| error.to_string())?;
+        if let Some(allowed) = &self.allowed_origins {
+            let origin = plane.origin();
+            if !allowed.contains(&origin) {
+                return Err(format!("{origin} is not in rudderstack.allowed_origins: add it there"));
+            }
+        }
+        // A resolver is not asked for what is an address already.
+        let host = plane.batch().host_str().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Some(address) = literal.ok().filter(|address| is_forbidden(*address)) {
+            return Err(format!("the data plane cannot be used: {}", ForbiddenAddress { address }));
+        }
+        // The colon is required.
+        let pair = format!("{}:", destination.write_key.expose());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+        let mut authorization =
+            HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|error| error.to_string())?;
+        authorization.set_sensitive(true);
+        Ok(Target { plane, authorization })
+    }
+}
+
+impl Connection {
+    /// Posts a batch and says what the answer means. Returns at the latest after `rudderstack.timeout`, twice that
+    /// where a stale connection was met.
+    pub async fn post(&self, body: &Body) -> Judged {
+        self.send(body.wire.clone(), body.gzip, None).await
+    }
+
+    /// Asks whether the key is good, within `timeout`.
+    pub async fn probe(&self, timeout: Duration) -> Probe {
+        Probe::of(self.send(probe::BODY.into(), false, Some(timeout)).await)
+    }
+
+    /// By how many milliseconds the gateway's clock was ahead of ours at its last answer, if that had a `Date`.
+    pub fn clock_skew(&self) -> Option<i64> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, wire: bytes::Bytes, gzip: bool, timeout: Option<Duration>) -> Judged {
+        let target = match &self.target {
+            Ok(target) => target,
+            Err(problem) => {
+                return Judged {
+                    verdict: Verdict::Held(Hold::Address),
+                    retry_after: None,
+                    words: words(None, problem.as_bytes()),
+                };
+            }
+        };
+        let started = Instant::now();
+        let used = self.used.swap(false, Ordering::Relaxed);
+        let first = self.once(target, wire.clone(), gzip, timeout).await;
+        let judged = match first {
+            Err((Transport::Reset, _)) if used && started.elapsed() < STALE => {
+                self.once(target, wire, gzip, timeout).await
+            }
+            first => first,
+        };
+        match judged {
+            Ok(judged) => {
+                self.used.store(true, Ordering::Relaxed);
+                judged
+            }
+            Err((transport, problem)) => Judged::without_answer(transport, &problem),
+        }
+    }
+
+    async fn once(
+        &self,
+        target: &Target,
+        wire: bytes::Bytes,
+        gzip: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Judged, (Transport, String)> {
+        let mut request = self
+            .http
+            .post(target.plane.batch().clone())
+            .header(AUTHORIZATION, target.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .body(wire);
+        if gzip {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        let mut response = request.send().await.map_err(|error| classified(&error))?;
+        let mut body = Vec::new();
+        let mut cut = false;
+        while body.len() < ANSWER_BYTES {
+            match response.chunk().await {
+                Ok(Some(piece)) => {
+                    let room = ANSWER_BYTES - body.len();
+                    body.extend(piece.into_iter().take(room));
+                }
+                Ok(None) => break,
+                // The status is an answer all the same; only a 2xx needs its text.
+                Err(_) => {
+                    cut = true;
+                    break;
+                }
+            }
+        }
+        let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if let Some(date) = header(DATE).and_then(http_date) {
+            let skew = date.0 - Timestamp::now().0;
+            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+        }
+        Ok(Judged::of(
+            &Answer {
+                status: response.status().as_u16(),
+                content_type: header(CONTENT_TYPE),
+                retry_after: header(RETRY_AFTER),
+                date: header(DATE),
+                body: &body,
+                cut,
+            },
+            Timestamp::now(),
+        ))
+    }
+}
+
+/// What speaks TLS with a server: the roots of the system, and those of a private CA.
+pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    if let Some(path) = ca_file {
+        let problem = |problem: String| ClientError::CaFile {
+            path: path.clone(),
+            problem,
+        };
+        let mut found = false;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| problem(error.to_string()))? {
+            let certificate = certificate.map_err(|error| problem(error.to_string()))?;
+            roots.add(certificate).map_err(|error| problem(error.to_string()))?;
+            found = true;
+        }
+        if !found {
+            return Err(problem("it holds no certificate".to_owned()));
+        }
+    }
+    // A machine without roots can still post to http://, and is told here why https:// will be refused.
+    if roots.is_empty() {
+        tracing::warn!(
+            event = "no_root_certificates",
+            problem = native.errors.first().map(tracing::field::display),
+            "no root certificate was found on this machine: install ca-certificates or set rudderstack.ca_file"
+        );
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// What a failed request is, and the chain of its causes as text, without the URL.
+fn classified(error: &reqwest::Error) -> (Transport, String) {
+    let mut text = String::new();
+    let mut reset = false;
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            reset |= matches!(
+                io.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            );
+        }
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    let transport = if error.is_connect() || error.is_builder() {
+        Transport::Connect
+    } else if error.is_timeout() && !reset {
+        Transport::Timeout
+    } else {
+        Transport::Reset
+    };
+    if text.is_empty() {
+        text = if error.is_timeout() {
+            "timed out"
+        } else {
+            "the request failed"
+        }
+        .to_owned();
+    }
+    (transport, text)
+}

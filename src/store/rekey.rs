@@ -1,0 +1,44 @@
+//! Another key, or another address, for a destination that stays the same: its id, its backlog, its accounts.
+
+use super::catalog::Changes;
+use super::error::Result;
+use super::keys;
+use super::{Store, state::Inner};
+use crate::event::{Destination, DestinationId, WriteKey};
+
+impl Store {
+    /// Gives a destination another key, and another URL where one is given. Its id stays, and what comes under the new
+    /// key goes to it too. Durable when it returns.
+    pub fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
+        self.inner.rekey(id, url, key)
+    }
+}
+
+impl Inner {
+    fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
+        let state = self.destination_state(id)?;
+        let record = state.record.with(|record| {
+            if let Some(url) = url {
+                url.clone_into(&mut record.url);
+            }
+            record.key = key.expose().to_owned();
+            record.clone()
+        });
+        let mut changes = Changes::new();
+        changes.put(keys::destination(id.as_str()), &record)?;
+        let under_new_key = DestinationId::of(&record.url, key);
+        // One that is a destination already keeps its own backlog and accounts.
+        let known = self.destinations.with(|all| all.contains_key(&under_new_key));
+        if !known {
+            changes.put_bytes(keys::alias(under_new_key.as_str()), id.as_str().as_bytes().to_vec());
+        }
+        self.catalog.apply(changes)?;
+        self.catalog.commit()?;
+        Ok(Destination {
+            id: record.id,
+            name: record.name,
+            url: record.url,
+            write_key: key.clone(),
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! RudderStack's side in every weather: poison, limits, outages, wrong keys; nothing is lost, nothing blocks what could go.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::peers::documents::Document;
+use crate::peers::eventually;
+use crate::peers::gateway::{Gateway, Mood, Settings};
+use crate::peers::looker::{Delivery, Download, Execute, Looker};
+use crate::peers::pintle::{Config, Pintle};
+use crate::stage::{SOON, Stage, balanced};
+
+#[test]
+fn one_poison_event_stops_nobody_else() {
+    let stage = Stage::set();
+    stage.gateway.change(|settings| {
+        settings.poison = Some(std::sync::Arc::new(|text| text.contains("\"poison-777\"")));
+    });
+    assert!(
+        stage
+            .hub
+            .execute(
+                &stage
+                    .download(Download::made(&Document::lite("poison", 1_000)))
+                    .webhook_id("poison")
+            )
+            .success
+    );
+    eventually("999 arrive", SOON, || stage.rows("poison") == 999);
+    let tally = stage.tally("poison");
+    assert_eq!((tally.jumps, tally.last), (1, 1_000), "in order, without the one");
+    eventually("the run is delivered", SOON, || {
+        stage.pintle.run_of("poison")["state"] == "delivered"
+    });
+    let run = stage.pintle.run_of("poison");
+    balanced(&run);
+    assert_eq!(run["dead_events"], 1);
+    let dead = stage.pintle.json(&["dead", "list"]);
+    assert_eq!(dead[0]["row"], 777);
+    assert!(
+        dead[0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("event is not a valid rudder event"),
+        "{dead}"
+    );
+}
+
+#[test]
+fn each_weather_ends_in_all_events_once_or_with_equal_ids() {
+    let moods = [
+        Mood::DatabaseError,
+        Mood::RateLimited {
+            requests: 3,
+            retry_after: Some(1),
+        },
+        Mood::Html,
+        Mood::Redirect,
+        Mood::ResetMidBody,
+        Mood::EofAfterCommit,
+        Mood::Unauthorised,
+        Mood::Late(Duration::from_millis(500)),
+        Mood::Slow {
+            bytes_a_second: 100_000,
+        },
+    ];
+    let stage = Stage::set();
+    for (number, mood) in moods.into_iter().enumerate() {
+        let label = format!("mood{number}");
+        stage.gateway.set(mood.clone());
+        let answer = stage
+            .hub
+            .execute(&stage.download(Download::made(&Document::lite(&label, 2_000))));
+        assert!(answer.success, "{mood:?}: {}", answer.message);
+        std::thread::sleep(Duration::from_secs(2));
+        stage.gateway.set(Mood::Up);
+        // A held destination is probed once a minute; the operator need not wait.
+        let status = stage.pintle.json(&["status"]);
+        let id = status["destinations"][0]["id"].as_str().unwrap();
+        stage.pintle.run(&["destinations", "retry", id]);
+        eventually(&format!("all rows after {mood:?}"), Duration::from_secs(90), || {
+            stage.rows(&label) == 2_000
+        });
+        assert_eq!(stage.tally(&label).jumps, 0, "{mood:?}: in order");
+    }
+    stage.gateway.seen(|seen| {
+        assert_eq!((seen.by_message_id.len(), seen.without_message_id), (18_000, 0));
+        assert_eq!(seen.most_in_flight["key-of-the-source"], 1);
+    });
+    eventually("nothing waits", SOON, || stage.pintle.backlog() == 0);
+    assert_eq!(stage.pintle.json(&["status"])["dead_letters"], 0);
+}
+
+#[test]
+fn named_destinations_are_in_the_form_and_one_that_is_held_stops_no_other() {
+    let looker = Looker::start();
+    let gateway = Gateway::start(Settings {
+        keys: Some(vec!["one".into()]),
+        ..Settings::default()
+    });
+    let destination = |name: &str| {
+        format!(
+            "[[destinations]]\nname = \"{name}\"\nurl = \"{}/v1/batch\"\nwrite_key = \"{name}\"\n",
+            gateway.url()
+        )
+    };
+    let config = Config::for_looker(&looker)
+        .more(&destination("one"))
+        .more(&destination("two"));
+    let pintle = Pintle::start(config);
+    let hub = pintle.hub();
+    let form = hub.form("rudder_event", "{}").json();
+    assert!(
+        form["fields"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|field| field["name"] == "destination"),
+        "{form}"
+    );
+    for name in ["two", "one"] {
+        let url = looker.offer(Download::made(&Document::lite(name, 100)));
+        let mut execute = Execute::new("rudder_event", "", "", Delivery::Url(url));
+        execute.form_params = json!({"destination": name});
+        let answer = hub.execute(&execute);
+        assert!(answer.success, "{}", answer.message);
+    }
+    let rows = |label: &str| gateway.seen(|seen| seen.tallies.get(label).map_or(0, |tally| tally.rows));
+    eventually("the good one's rows arrive", SOON, || rows("one") == 100);
+    eventually("the other is held", SOON, || {
+        let status = pintle.json(&["status"]);
+        let two = status["destinations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["id"] == "two")
+            .cloned();
+        two.is_some_and(|two| two["state"] == "held" && two["reason"].is_string())
+    });
+    assert_eq!(rows("two"), 0);
+    gateway.change(|settings| settings.keys = None);
+    pintle.run(&["destinations", "retry", "two"]);
+    eventually("its rows arrive too", Duration::from_secs(90), || rows("two") == 100);
+}
