@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::catalog::parking::Guarded;
 use super::database::sync_folder;
 use super::error::{Error, Result};
+use super::parking::Guarded;
 
 /// The copy of an active segment, one of sled's units for it, the next one, and the catalog.
 const BYTES: u64 = 48 << 20;

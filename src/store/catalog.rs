@@ -27,7 +27,7 @@
 
 use std::path::{Path, PathBuf};
 
-use parking::Guarded;
+use super::parking::Guarded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -447,25 +447,6 @@ fn key_text(key: &[u8]) -> String {
         text.push_str(&format!("{byte:02x}"));
     }
     text
-}
-
-/// A mutex whose poison is ignored: a panic elsewhere must not take the store down, and nothing is left half-done
-/// under the lock that the next call would not notice.
-pub(super) mod parking {
-    use std::sync::{Mutex, PoisonError};
-
-    /// A value behind a lock, used in closures so that no guard is held by accident.
-    pub(in crate::store) struct Guarded<T>(Mutex<T>);
-
-    impl<T> Guarded<T> {
-        pub(in crate::store) const fn new(value: T) -> Self {
-            Self(Mutex::new(value))
-        }
-
-        pub(in crate::store) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
-            act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-        }
-    }
 }
 
 #[cfg(test)]

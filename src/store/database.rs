@@ -11,8 +11,8 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::catalog::parking::Guarded;
 use super::error::{Error, Result};
+use super::parking::Guarded;
 
 /// A sled database with our own descriptor for its file.
 pub(super) struct Database {

@@ -10,7 +10,7 @@ use super::commit::put_extent;
 use super::database::write_file;
 use super::error::Result;
 use super::keys;
-use super::open::REBUILD;
+use super::load::REBUILD;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
 use super::recover;
 use super::relocate::Source;

@@ -4,8 +4,9 @@
 use super::catalog::decode;
 use super::chunk::Record;
 use super::error::{Error, Result};
+use super::finder::Finder;
 use super::keys;
-use super::letters::{self, Finder};
+use super::letters;
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::replay::salted;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::catalog::parking::Guarded;
 use super::catalog::{Catalog, Changes};
 use super::commit::Closed;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
+use super::parking::Guarded;
 use super::readers::Readers;
 use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
 use super::run::{Closing, NewRun, Origin, RunRecord, RunState};

@@ -159,7 +159,7 @@ fn a_slow_destination_and_dead_letters_are_moved_and_their_segment_goes() {
     assert_eq!(letters(&store, slow.id).len(), 100);
 }
 
-/// Row, reason, event, row's JSON.
+/// Row, reason, event, row JSON.
 type Told = (u64, String, Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn letters(store: &Store, run: RunId) -> Vec<Told> {
