@@ -22,6 +22,7 @@ mod import;
 mod listing;
 pub mod logs;
 pub mod output;
+mod progress;
 mod replay;
 mod runs;
 pub mod secrets;
