@@ -2,6 +2,7 @@
 //! how a stored event is finished when it is read. Knows nothing of any other room.
 
 mod code;
+pub mod network;
 
 use std::fmt;
 use std::str::FromStr;

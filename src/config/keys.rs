@@ -120,7 +120,9 @@ pub(super) const KEYS: &[Key] = &[
     key!(hub.previous_secrets, AtStart, Secret, Toml, |given| given.secrets(), |secrets: &Vec<_>| Value::Array(secrets.iter().map(secret).collect())),
     key!(hub.tls_cert_file, WhileRunning, Open, Text, |given| given.path(), path),
     key!(hub.tls_key_file, WhileRunning, Open, Text, |given| given.path(), path),
-    key!(hub.max_runs, WhileRunning, Open, Toml, |given| given.whole(1..=10_000), |number: &usize| Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX))),
+    key!(hub.max_runs, WhileRunning, Open, Toml, |given| given.whole(1..=10_000), whole),
+    key!(hub.max_connections, AtStart, Open, Toml, |given| given.whole(8..=1_000_000), whole),
+    key!(hub.max_attachment_bytes, AtStart, Open, Text, |given| given.size(1 << 10, 1 << 40), size),
     key!(hub.run_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, 7 * DAY), duration),
     key!(hub.shutdown_grace, WhileRunning, Open, Text, |given| given.duration(Duration::ZERO, DAY), duration),
     key!(hub.user_attributes, AtStart, Open, Toml, |given| given.texts(user_attribute), texts),
@@ -130,6 +132,8 @@ pub(super) const KEYS: &[Key] = &[
     key!(looker.first_row_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, 7 * DAY), duration),
     key!(looker.idle_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, DAY), duration),
     key!(looker.max_row_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 256 << 20), size),
+    key!(looker.max_document_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 1 << 50), size),
+    key!(looker.max_spool_bytes, WhileRunning, Open, Text, |given| given.size(0, 1 << 50), size),
 
     key!(rudderstack.allowed_origins, WhileRunning, Open, Toml, |given| given.origins(), list),
     key!(rudderstack.ca_file, AtStart, Open, Text, |given| given.path(), path),
@@ -315,6 +319,10 @@ fn boolean(value: &bool) -> Value {
 
 fn size(bytes: &u64) -> Value {
     Value::String(size_text(*bytes))
+}
+
+fn whole(number: &usize) -> Value {
+    Value::Integer(i64::try_from(*number).unwrap_or(i64::MAX))
 }
 
 fn duration(duration: &Duration) -> Value {

@@ -55,6 +55,10 @@ pub struct Hub {
     pub tls_key_file: Option<PathBuf>,
     /// Runs that are received at once.
     pub max_runs: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// The largest attachment, in bytes.
+    pub max_attachment_bytes: u64,
     /// The total limit of one run.
     pub run_timeout: Duration,
     /// How long a stop waits for runs and requests.
@@ -76,6 +80,10 @@ pub struct Looker {
     pub idle_timeout: Duration,
     /// The largest row or other root member, in bytes.
     pub max_row_bytes: u64,
+    /// The largest result, decompressed, in bytes.
+    pub max_document_bytes: u64,
+    /// The most of rows that come before `fields`, in bytes.
+    pub max_spool_bytes: u64,
 }
 
 /// `[rudderstack]`
@@ -224,6 +232,8 @@ impl Default for Hub {
             tls_cert_file: None,
             tls_key_file: None,
             max_runs: 16,
+            max_connections: 1024,
+            max_attachment_bytes: 1 << 30,
             run_timeout: Duration::from_secs(2 * 3600),
             shutdown_grace: Duration::from_secs(60),
             user_attributes: BTreeMap::new(),
@@ -239,6 +249,8 @@ impl Default for Looker {
             first_row_timeout: Duration::from_secs(15 * 60),
             idle_timeout: Duration::from_secs(60),
             max_row_bytes: 8 << 20,
+            max_document_bytes: 100_000_000_000,
+            max_spool_bytes: 4 << 30,
         }
     }
 }

@@ -137,7 +137,8 @@ impl Document {
             most,
             format!("the result has more than {most} bytes"),
         );
-        Err(too_large.hint("make the look smaller").after(self.rows).into())
+        let hint = "looker.max_document_bytes is the limit; make the look smaller, or raise it";
+        Err(too_large.hint(hint).after(self.rows).into())
     }
 
     pub(super) fn finish<R: Rows>(mut self, rows: &mut R) -> Result<Summary, Stopped<R::Error>> {
@@ -452,6 +453,15 @@ impl Document {
         let number = self.rows + 1;
         match plan {
             Some(plan) => self.sink.row(plan, text, first, number, rows)?,
+            None if self.spool.bytes() + span.len() as u64 + 1 > self.limits.max_spool_bytes => {
+                let most = self.limits.max_spool_bytes;
+                let what = format!("more than {most} bytes of rows came before the names of their columns (`fields`)");
+                let too_large = Refusal::new(RefusedKind::TooLarge, self.window.offset(), what);
+                return Err(too_large
+                    .hint("looker.max_spool_bytes is the limit")
+                    .after(self.rows)
+                    .into());
+            }
             None => self.spool.add(span, rows)?,
         }
         self.rows = number;

@@ -88,6 +88,8 @@ pub struct Limits {
     pub max_row_bytes: u64,
     /// The bytes of the document.
     pub max_document_bytes: u64,
+    /// The bytes of rows that come before `fields`.
+    pub max_spool_bytes: u64,
     /// How deep lists and objects may be nested, the root included; 8 to 64.
     pub max_depth: u32,
     /// Columns.
@@ -101,6 +103,7 @@ impl Default for Limits {
         Self {
             max_row_bytes: 8 << 20,
             max_document_bytes: 1 << 40,
+            max_spool_bytes: 4 << 30,
             max_depth: 64,
             max_columns: 4096,
             max_name_bytes: 4096,

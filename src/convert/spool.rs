@@ -19,13 +19,20 @@ pub(super) struct Spool {
     /// The last of them, not yet handed on.
     pending: Vec<u8>,
     handed_on: bool,
+    bytes: u64,
 }
 
 impl Spool {
+    /// The bytes of all that were set aside, their line feeds too.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Sets one row aside.
     pub(super) fn add<R: Rows>(&mut self, row: &[u8], rows: &mut R) -> Result<(), Stopped<R::Error>> {
         self.pending.extend_from_slice(row);
         self.pending.push(b'\n');
+        self.bytes += row.len() as u64 + 1;
         if self.pending.len() >= PIECE {
             rows.spool(&self.pending).map_err(Stopped::Rows)?;
             self.pending.clear();

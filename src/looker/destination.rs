@@ -7,6 +7,9 @@ use super::request::Request;
 use crate::config::NamedDestination;
 use crate::event::{Destination, DestinationId, WriteKey};
 
+/// The longest URL of a data plane.
+const MAX_URL_BYTES: usize = 2048;
+
 /// The form's field.
 pub(super) const FIELD: &str = "destination";
 
@@ -14,7 +17,8 @@ pub(super) const FIELD: &str = "destination";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DestinationError {
     #[error(
-        "The destination \"{name}\" is not one of this hub's: {known}. Choose another in the schedule, or have it configured again."
+        "The destination \"{}\" is not one of this hub's: {known}. Choose another in the schedule, or have it configured again.",
+        name.chars().take(100).flat_map(char::escape_debug).collect::<String>()
     )]
     Unknown { name: String, known: String },
     #[error(
@@ -33,6 +37,10 @@ pub(super) enum DestinationError {
         "The action's setting rudder_write_key holds characters that no write key has. Copy it again from the source's Setup tab."
     )]
     BadKey,
+    #[error(
+        "The action's setting rudder_server_url is longer than {MAX_URL_BYTES} bytes. It is the data plane's URL alone, like https://rudder.example.com."
+    )]
+    LongUrl,
 }
 
 impl DestinationError {
@@ -81,6 +89,9 @@ pub(super) fn choose(
     let url = setting(SERVER_URL)?;
     if key.len() > 1024 || key.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
         return Err(DestinationError::BadKey);
+    }
+    if url.len() > MAX_URL_BYTES {
+        return Err(DestinationError::LongUrl);
     }
     let parsed = planes.data_plane(&url)?;
     if parsed.query().is_some() || parsed.fragment().is_some() {
@@ -152,7 +163,13 @@ mod tests {
     fn settings_that_are_no_good() {
         let url = "https://r.example";
         let planes = Origins::new("k", &[url.to_owned()]).unwrap();
+        let long = format!("{url}/{}", "x".repeat(MAX_URL_BYTES));
         for (data, named, expected) in [
+            (
+                json!({"rudder_write_key": "k", "rudder_server_url": long}),
+                vec![],
+                "longer than 2048 bytes",
+            ),
             (json!(null), vec![], "rudder_write_key is empty"),
             (json!({"rudder_write_key": "k"}), vec![], "rudder_server_url is empty"),
             (json!({"rudder_write_key": ""}), named(), "Choose a destination"),

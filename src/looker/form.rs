@@ -42,12 +42,15 @@ pub(super) async fn form(
     limits: &Limits,
     probe: &dyn Probe,
     action: Action,
-    request: &Request,
+    request: Request,
 ) -> Value {
     let names: Vec<&str> = settings.named.iter().map(|one| one.name.as_str()).collect();
     let mut form = json!({"fields": fields(action, &names)});
     let wanted = request.has_settings() || request.form_param(destination::FIELD).is_some();
-    let error = match destination::choose(request, &settings.named, &settings.planes) {
+    let chosen = destination::choose(&request, &settings.named, &settings.planes);
+    // It may be large as a value, and the probe takes its time.
+    drop(request);
+    let error = match chosen {
         _ if !wanted => None,
         // The dialog has just been opened: nothing is chosen yet.
         Err(DestinationError::NotChosen { .. }) => None,

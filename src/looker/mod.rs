@@ -55,7 +55,7 @@ use routes::Route;
 use settings::Settings;
 
 pub use download::ClientError;
-pub use origin::{OriginError, Origins, is_forbidden};
+pub use origin::{OriginError, Origins};
 pub use reach::{Reach, Reached};
 pub use reply::ReplyBody;
 pub use rooms::{ConverterRoom, ConverterRun, GatewayProbe, StoreWriter};
@@ -249,7 +249,11 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         let ready = tokio::task::spawn_blocking(move || hub.ready()).await;
         match ready {
             Ok(Ok(())) => reply::json(StatusCode::OK, &json!({"status": "ready"})),
-            Ok(Err(reason)) => not_ready(&reason),
+            // The reason may name folders and figures: for the log and `pintle status`, not for whoever asks.
+            Ok(Err(reason)) => {
+                tracing::debug!(%reason, "not ready");
+                not_ready("pintle would refuse a run now; `pintle status` says why")
+            }
             Err(_) => not_ready("the store met a defect; pintle's log says more"),
         }
     }
@@ -261,6 +265,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             max_attachment_bytes: limits.max_attachment_bytes,
             attachment_memory: limits.attachment_memory,
             spool_folder: limits.spool_folder.clone(),
+            min_free: limits.min_free,
             spools: Arc::clone(&self.0.spools),
         }
     }
@@ -278,7 +283,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 return reply::json(StatusCode::OK, &value);
             }
         };
-        let form = form::form(settings, &parts.limits, parts.probe.as_ref(), action, &request).await;
+        let form = form::form(settings, &parts.limits, parts.probe.as_ref(), action, request).await;
         reply::json(StatusCode::OK, &form)
     }
 

@@ -14,6 +14,9 @@ use super::token::hex;
 use crate::event::{Action, Destination, RunId, Timestamp};
 use crate::store::{NewRun, Origin, RunKind};
 
+/// The longest event name that a form may give: it is in each event.
+const MAX_EVENT_NAME_BYTES: usize = 1024;
+
 /// The document of a run.
 pub(super) enum Wanted {
     Download(Url),
@@ -109,9 +112,19 @@ pub(super) fn order(
     };
     if let Some(kind) = request.kind().filter(|kind| kind != "query") {
         let text = format!(
-            "This action takes the rows of a query (a look, an explore, a single tile), and this is a {kind:.40}: send the look instead."
+            "This action takes the rows of a query (a look, an explore, a single tile), and this is a {}: send the look instead.",
+            kind.chars().take(40).flat_map(char::escape_debug).collect::<String>()
         );
         return Err(refused(Answer::failure(400, text)));
+    }
+    if event_name
+        .as_ref()
+        .is_some_and(|name| name.len() > MAX_EVENT_NAME_BYTES)
+    {
+        let text = format!(
+            "The event's name is longer than {MAX_EVENT_NAME_BYTES} bytes, and would be in each row's event: choose a shorter one."
+        );
+        return Err(refused(Answer::failure(400, text).about("event")));
     }
     let wanted = match (attachment, &download) {
         (Some(attachment), _) => Wanted::Attachment {

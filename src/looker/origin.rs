@@ -1,10 +1,12 @@
 //! Where a download may come from. Origins are compared as the WHATWG parses them; what a name resolves to is looked
 //! at too, so that a name that points to a metadata service is refused. Pure, but for the resolver.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Origin, Url};
+
+use crate::event::network::{ForbiddenAddress, is_forbidden, resolve_allowed};
 
 /// Why a URL is not fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,12 +54,12 @@ pub enum OriginError {
         list: String,
     },
     /// Link-local, metadata, multicast.
-    #[error(
-        "the download's address {address} is a link-local, metadata or multicast address, which pintle never fetches from"
-    )]
+    #[error("the {what} cannot be used: {forbidden}")]
     Forbidden {
+        /// Which URL.
+        what: &'static str,
         /// The address.
-        address: IpAddr,
+        forbidden: ForbiddenAddress,
     },
 }
 
@@ -116,16 +118,8 @@ impl Origins {
                 list: self.with(&url),
             });
         }
-        // A resolver is not asked for what is an address already.
-        let literal = match url.host() {
-            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            Some(Host::Domain(_)) | None => None,
-        };
-        match literal.filter(|address| is_forbidden(*address)) {
-            Some(address) => Err(OriginError::Forbidden { address }),
-            None => Ok(url),
-        }
+        no_forbidden_literal(&url, "download URL")?;
+        Ok(url)
     }
 
     /// A data plane's URL. An empty list allows any.
@@ -137,7 +131,24 @@ impl Origins {
                 list: self.with(&url),
             });
         }
+        no_forbidden_literal(&url, "data plane's URL")?;
         Ok(url)
+    }
+}
+
+/// A resolver is not asked for what is an address already.
+fn no_forbidden_literal(url: &Url, what: &'static str) -> Result<(), OriginError> {
+    let literal = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) | None => None,
+    };
+    match literal.filter(|address| is_forbidden(*address)) {
+        Some(address) => Err(OriginError::Forbidden {
+            what,
+            forbidden: ForbiddenAddress { address },
+        }),
+        None => Ok(()),
     }
 }
 
@@ -152,45 +163,6 @@ fn web_url(text: &str, what: &'static str) -> Result<Url, OriginError> {
     Ok(url)
 }
 
-/// Addresses that no Looker has: link-local, the clouds' metadata services, multicast, unspecified.
-pub fn is_forbidden(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => forbidden_v4(v4),
-        IpAddr::V6(v6) => match embedded_v4(v6) {
-            Some(v4) => forbidden_v4(v4),
-            None => {
-                let [first, second, .., last] = v6.segments();
-                v6.is_unspecified()
-                    || v6.is_multicast()
-                    || first & 0xffc0 == 0xfe80
-                    // AWS and Google have theirs among the private addresses.
-                    || (first, second, last) == (0xfd00, 0x0ec2, 0x0254)
-                    || (first, second, last) == (0xfd20, 0x00ce, 0x0254)
-            }
-        },
-    }
-}
-
-fn forbidden_v4(address: Ipv4Addr) -> bool {
-    address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_unspecified()
-        // Alibaba, Azure, Oracle.
-        || matches!(address.octets(), [100, 100, 100, 200] | [168, 63, 129, 16] | [192, 0, 0, 192])
-}
-
-/// The IPv4 address inside a mapped, compatible, NAT64 or 6to4 one.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
-        _ => None,
-    }
-}
-
 /// Resolves names as the system does, and leaves out what is forbidden.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CarefulResolver;
@@ -198,17 +170,9 @@ pub(super) struct CarefulResolver;
 impl Resolve for CarefulResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(allowed(found)?.into_iter()) as Addrs)
+            let addresses = resolve_allowed(name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
-    }
-}
-
-/// A name with a forbidden address among its own is not trusted at all.
-fn allowed(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, OriginError> {
-    match found.iter().map(SocketAddr::ip).find(|address| is_forbidden(*address)) {
-        Some(address) => Err(OriginError::Forbidden { address }),
-        None => Ok(found),
     }
 }
 
@@ -290,46 +254,23 @@ mod tests {
         );
         assert!(Origins::default().data_plane("https://any.example/v1/batch").is_ok());
         assert!(origins.data_plane("https://any.example").is_err());
+        // Also where any data plane is allowed: what answers there would be quoted in the form.
+        for metadata in [
+            "http://169.254.169.254",
+            "http://[::ffff:a9fe:a9fe]:80/x",
+            "http://2852039166/",
+            "http://0/",
+        ] {
+            assert!(
+                matches!(
+                    Origins::default().data_plane(metadata),
+                    Err(OriginError::Forbidden { .. })
+                ),
+                "{metadata}"
+            );
+        }
         for entry in ["looker.example", "https://l.example/path", "https://a@l.example", "*"] {
             assert!(Origins::new("k", &[entry.to_owned()]).is_err(), "{entry}");
         }
-    }
-
-    #[test]
-    fn addresses_that_no_looker_has() {
-        for forbidden in [
-            "169.254.169.254",
-            "169.254.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::a9fe:a9fe",
-            "2002:a9fe:a9fe::1",
-            "fe80::1",
-            "febf::1",
-            "fd00:ec2::254",
-            "fd20:ce::254",
-            "100.100.100.200",
-            "168.63.129.16",
-            "0.0.0.0",
-            "::",
-            "224.0.0.1",
-            "255.255.255.255",
-            "ff02::1",
-        ] {
-            assert!(is_forbidden(forbidden.parse().unwrap()), "{forbidden}");
-        }
-        for fine in [
-            "127.0.0.1",
-            "::1",
-            "10.0.0.1",
-            "192.168.1.1",
-            "fd00::1",
-            "2001:db8::1",
-            "8.8.8.8",
-            "::ffff:10.0.0.1",
-        ] {
-            assert!(!is_forbidden(fine.parse().unwrap()), "{fine}");
-        }
-        let mixed = vec!["10.0.0.1:0".parse().unwrap(), "169.254.169.254:0".parse().unwrap()];
-        assert!(allowed(mixed).is_err());
     }
 }

@@ -14,10 +14,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::envelope::{Envelope, EnvelopeError};
-use super::spool::Spool;
+use super::spool::{self, Spool};
 
 /// Attachment bytes are handed to the disk in pieces of this size.
 const SPOOL_PIECE: usize = 256 * 1024;
+
+/// Columns that a look can hide, and the bytes of a column's name: what a result may have.
+const MAX_HIDDEN_FIELDS: usize = 4096;
+const MAX_NAME_BYTES: usize = 4096;
 
 /// What a request may take.
 #[derive(Debug, Clone)]
@@ -26,6 +30,7 @@ pub(super) struct ReadLimits {
     pub(super) max_attachment_bytes: u64,
     pub(super) attachment_memory: usize,
     pub(super) spool_folder: PathBuf,
+    pub(super) min_free: u64,
     /// Attachments that are in files at once.
     pub(super) spools: Arc<Semaphore>,
 }
@@ -40,7 +45,7 @@ pub(super) enum ReadError {
     #[error("the request's body is not a JSON object")]
     NotAnObject,
     #[error(
-        "the attachment is larger than {max} bytes; let Looker send a download URL instead (supported_download_settings), or send fewer rows"
+        "the attachment is larger than {max} bytes (hub.max_attachment_bytes); let Looker send a download URL instead (supported_download_settings), or send fewer rows"
     )]
     AttachmentTooLarge { max: u64 },
     #[error("the attachment could not be kept while it came in: {0}; see the free space of the store's folder")]
@@ -86,9 +91,12 @@ impl Keep {
             self.place = Arc::clone(&limits.spools).acquire_owned().await.ok();
         }
         let memory = limits.attachment_memory;
-        let folder = limits.spool_folder.clone();
+        let (folder, min_free) = (limits.spool_folder.clone(), limits.min_free);
         let work = move || {
             self.hash.update(&self.pending);
+            if !self.spool.fits_memory(self.pending.len(), memory) {
+                spool::check_room(&folder, min_free)?;
+            }
             self.spool.write(&self.pending, memory, &folder)?;
             self.pending.clear();
             Ok(self)
@@ -243,7 +251,15 @@ impl Request {
     pub(super) fn hidden_fields(&self) -> Vec<String> {
         self.at(&["scheduled_plan", "query", "vis_config", "hidden_fields"])
             .and_then(Value::as_array)
-            .map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .map(|names| {
+                let names = names.iter().filter_map(Value::as_str);
+                // No result has more columns, none a longer name.
+                names
+                    .filter(|name| name.len() <= MAX_NAME_BYTES)
+                    .take(MAX_HIDDEN_FIELDS)
+                    .map(str::to_owned)
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
@@ -272,6 +288,7 @@ mod tests {
             max_attachment_bytes: 1_000_000,
             attachment_memory: 1000,
             spool_folder: std::env::temp_dir(),
+            min_free: 0,
             spools: Arc::new(Semaphore::new(2)),
         }
     }

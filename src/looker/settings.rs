@@ -65,9 +65,28 @@ pub struct Limits {
     pub probe_timeout: Duration,
     /// How much a gzipped download may grow.
     pub max_gzip_ratio: u64,
+    /// Free space of the file system that attachments never use.
+    pub min_free: u64,
 }
 
 impl Limits {
+    /// As the configuration wants them.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            max_attachment_bytes: config.hub.max_attachment_bytes,
+            min_free: config.store.min_free,
+            ..Self::new(config.store.path.join("spool"))
+        }
+    }
+
+    /// The most that a request's body can have within these: an attachment's text with each character escaped, and the
+    /// rest.
+    pub const fn max_body_bytes(&self) -> u64 {
+        self.max_attachment_bytes
+            .saturating_mul(2)
+            .saturating_add(self.max_request_bytes as u64)
+    }
+
     /// The defaults, with a folder for large attachments.
     pub const fn new(spool_folder: PathBuf) -> Self {
         Self {
@@ -80,6 +99,7 @@ impl Limits {
             keep_alive: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
             max_gzip_ratio: 250,
+            min_free: 0,
         }
     }
 }

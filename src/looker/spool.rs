@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -57,8 +57,26 @@ impl Spool {
     }
 }
 
+/// Refuses where less than `min_free` bytes are left on the disk of `folder`. May block.
+pub(super) fn check_room(folder: &Path, min_free: u64) -> io::Result<()> {
+    make_folder(folder)?;
+    let stat = rustix::fs::statvfs(folder)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < min_free {
+        return Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("{free} bytes are free on the disk and store.min_free = {min_free} must stay free"),
+        ));
+    }
+    Ok(())
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 fn unnamed(folder: &Path) -> io::Result<File> {
-    std::fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let path: PathBuf = folder.join(format!("attachment-{}", super::token::hex(&random)));
@@ -168,6 +186,17 @@ mod tests {
         let mut back = Vec::new();
         spool.read().unwrap().read_to_end(&mut back).unwrap();
         assert!(back == all);
+    }
+
+    #[test]
+    fn the_last_of_a_disk_is_not_for_attachments() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("spool");
+        assert!(check_room(&folder, 1).is_ok());
+        let full = check_room(&folder, u64::MAX).unwrap_err();
+        assert!(full.kind() == io::ErrorKind::StorageFull && full.to_string().contains("store.min_free"));
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

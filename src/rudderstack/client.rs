@@ -17,10 +17,11 @@ use rustls::pki_types::pem::PemObject;
 
 use super::probe::{self, Probe};
 use super::request::Body;
-use super::resolve::{Forbidden, Guarded, forbidden};
+use super::resolve::Guarded;
 use super::url::{DataPlane, origin_of};
 use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
+use crate::event::network::{ForbiddenAddress, is_forbidden};
 use crate::event::{Destination, Timestamp};
 
 /// The most of an answer that is read.
@@ -108,7 +109,8 @@ impl Client {
 impl Way {
     fn new(settings: &RudderStack) -> Result<Self, ClientError> {
         let guarded = !settings.allowed_origins.is_empty();
-        let mut builder = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
+            .dns_resolver(Guarded)
             .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
             .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -120,9 +122,6 @@ impl Way {
             .pool_max_idle_per_host(8)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30));
-        if guarded {
-            builder = builder.dns_resolver(Guarded);
-        }
         Ok(Self {
             http: builder.build()?,
             allowed_origins: guarded.then(|| {
@@ -142,11 +141,15 @@ impl Way {
             if !allowed.contains(&origin) {
                 return Err(format!("{origin} is not in rudderstack.allowed_origins: add it there"));
             }
-            let host = plane.batch().host_str().unwrap_or_default();
-            let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-            if literal.is_ok_and(forbidden) {
-                return Err(Forbidden { host: host.to_owned() }.to_string());
-            }
+        }
+        // A resolver is not asked for what is an address already.
+        let host = plane.batch().host_str().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Some(address) = literal.ok().filter(|address| is_forbidden(*address)) {
+            return Err(format!(
+                "the data plane cannot be used: {}",
+                ForbiddenAddress { address }
+            ));
         }
         // The colon is required.
         let pair = format!("{}:", destination.write_key.expose());

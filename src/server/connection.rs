@@ -22,6 +22,10 @@ use tokio::time::Sleep;
 
 use super::{Handler, LimitedBody, Limits, Peer};
 
+/// After a stop, a connection that was let in just before has this long to bring its request: closing it at once would
+/// reset it under the request's bytes.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
 /// Serves one connection. When `stop` turns true, the request in hand gets its answer and the connection ends.
 pub(super) async fn serve<S, H>(stream: S, peer: Peer, handler: H, limits: Arc<Limits>, mut stop: watch::Receiver<bool>)
 where
@@ -29,6 +33,7 @@ where
     H: Handler,
 {
     let busy = Arc::new(AtomicBool::new(false));
+    let began = Arc::new(AtomicBool::new(false));
     let guarded = Guarded {
         stream,
         busy: Arc::clone(&busy),
@@ -38,8 +43,10 @@ where
         write: None,
     };
     let service_limits = Arc::clone(&limits);
+    let begins = Arc::clone(&began);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = Busy::new(&busy);
+        begins.store(true, Ordering::Relaxed);
         let handler = handler.clone();
         let request = request.map(|body| LimitedBody::new(body, &service_limits));
         async move {
@@ -61,6 +68,11 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
+    };
+    let result = match result {
+        Some(result) => Some(result),
+        None if began.load(Ordering::Relaxed) => None,
+        None => tokio::time::timeout(FIRST_REQUEST, connection.as_mut()).await.ok(),
     };
     let result = match result {
         Some(result) => result,

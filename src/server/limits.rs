@@ -45,6 +45,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The hub's, as the configuration wants them.
+    pub fn of_hub(config: &crate::config::Hub, max_body_bytes: u64) -> Self {
+        Self {
+            max_connections: config.max_connections,
+            max_body_bytes,
+            ..Self::default()
+        }
+    }
+}
+
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::connection;
 use super::fit::raise_open_files;
 use super::handed::HandedOver;
 use super::{
@@ -193,7 +194,8 @@ pub async fn run(
     };
     let api = Api::new(service.clone(), Some(config.admin.token.clone())).with_console(console, history);
     let converters = Arc::new(ConverterRoom::new(Arc::new(config.clone())));
-    let limits = looker::Limits::new(config.store.path.join("spool"));
+    let limits = looker::Limits::of(&config);
+    let hub_limits = Limits::of_hub(&config.hub, limits.max_body_bytes());
     let parts = Parts {
         intake: Arc::new(store.clone()),
         converters: Arc::clone(&converters),
@@ -209,7 +211,7 @@ pub async fn run(
         hub_listener,
         tls.clone(),
         HubHandler(hub.clone()),
-        Limits::default(),
+        hub_limits,
         stopping.clone(),
         // Counted from when nobody is let in any more: with systemd's socket, before the runs have ended.
         if is_handed {
@@ -300,6 +302,10 @@ pub async fn run(
         // Who connects now: where systemd holds the socket, he waits in it for the next start; else he is told to send
         // again. The receiver is the accept loop; where it is gone, it needs no telling.
         stop.send_replace(is_handed);
+        if is_handed {
+            // Who was let in just before may still begin his run.
+            tokio::time::sleep(connection::FIRST_REQUEST).await;
+        }
         let runs = hub.shutdown(grace).await;
         stop.send_replace(true);
         let served = hub_served.await;

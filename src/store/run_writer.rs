@@ -13,12 +13,17 @@ use super::spool::Spool;
 use super::writer::Command;
 use crate::event::Timestamp;
 
+/// How much is spooled until the disk's room is looked at again.
+const SPOOLED_BETWEEN_LOOKS: u64 = 16 << 20;
+
 /// Takes the rows of one run.
 pub struct RunWriter {
     store: Arc<Inner>,
     run: NewRun,
     builder: Builder,
     spool: Option<Spool>,
+    /// Spooled since room was last looked for.
+    spooled: u64,
     events: u64,
     dead_rows: u64,
     bytes: u64,
@@ -35,6 +40,7 @@ impl RunWriter {
             run,
             builder: Builder::new()?,
             spool: None,
+            spooled: 0,
             events: 0,
             dead_rows: 0,
             bytes: 0,
@@ -61,6 +67,12 @@ impl RunWriter {
 
     /// Raw rows that wait for the columns' names.
     pub fn spool(&mut self, raw_rows: &[u8]) -> Result<()> {
+        // What is spooled is nowhere counted, but the disk's last bytes are not for it either.
+        self.spooled += raw_rows.len() as u64;
+        if self.spooled >= SPOOLED_BETWEEN_LOOKS {
+            self.spooled = 0;
+            self.store.check_room()?;
+        }
         if self.spool.is_none() {
             self.spool = Some(Spool::create(&self.store.spool_folder(), self.run.id)?);
         }

@@ -8,12 +8,9 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, Result};
 use crate::event::RunId;
 
-/// The largest spool of a run, compressed.
-const LIMIT: u64 = 4 << 30;
-
 pub(super) struct Spool {
     path: PathBuf,
-    encoder: zstd::Encoder<'static, Counted>,
+    encoder: zstd::Encoder<'static, BufWriter<File>>,
 }
 
 impl Spool {
@@ -29,11 +26,8 @@ impl Spool {
             .map_err(|error| Error::io("failed to create", &path, &error))?;
         // Unlinked at once: whatever happens, nothing stays behind.
         std::fs::remove_file(&path).map_err(|error| Error::io("failed to unlink", &path, &error))?;
-        let counted = Counted {
-            file: BufWriter::with_capacity(64 << 10, file),
-            written: 0,
-        };
-        let encoder = zstd::Encoder::new(counted, 1).map_err(|error| Error::io("failed to compress", &path, &error))?;
+        let file = BufWriter::with_capacity(64 << 10, file);
+        let encoder = zstd::Encoder::new(file, 1).map_err(|error| Error::io("failed to compress", &path, &error))?;
         Ok(Self { path, encoder })
     }
 
@@ -46,33 +40,10 @@ impl Spool {
     pub(super) fn read(self) -> Result<Box<dyn Read + Send>> {
         let path = self.path;
         let io = |error: std::io::Error| Error::io("failed to read", &path, &error);
-        let counted = self.encoder.finish().map_err(io)?;
-        let mut file = counted.file.into_inner().map_err(|error| io(error.into_error()))?;
+        let buffered = self.encoder.finish().map_err(io)?;
+        let mut file = buffered.into_inner().map_err(|error| io(error.into_error()))?;
         file.rewind().map_err(io)?;
         Ok(Box::new(zstd::Decoder::new(file).map_err(io)?))
-    }
-}
-
-struct Counted {
-    file: BufWriter<File>,
-    written: u64,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.written + bytes.len() as u64 > LIMIT {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::StorageFull,
-                "more than 4 GiB of rows came before `fields`",
-            ));
-        }
-        let written = self.file.write(bytes)?;
-        self.written += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
     }
 }
 

@@ -255,7 +255,7 @@ fn limits_are_exact_and_refuse_for_ever() {
     assert_eq!(
         refused.message,
         format!(
-            "the result has more than {0} bytes after 2 rows (byte {0}); make the look smaller",
+            "the result has more than {0} bytes after 2 rows (byte {0}); looker.max_document_bytes is the limit; make the look smaller, or raise it",
             length - 1
         )
     );
@@ -284,6 +284,32 @@ fn limits_are_exact_and_refuse_for_ever() {
             assert!(matches!(converter.push(b"", &mut rows), Err(Stopped::Refused(again)) if again == refused));
             assert_eq!(converter.rows_read(), 1);
             assert!(converter.finish(&mut rows).is_err());
+        }
+    }
+}
+
+#[test]
+fn rows_before_fields_are_bounded() {
+    let row = r#"{"u.id":{"value":1}}"#;
+    let late =
+        format!(r#"{{"data":[{row},{row},{row}],"fields":{{"dimensions":[{{"name":"u.id","tags":["user_id"]}}]}}}}"#);
+    for (rows, fits) in [(3, true), (2, false)] {
+        let limits = Limits {
+            max_spool_bytes: (row.len() as u64 + 1) * rows,
+            ..Limits::default()
+        };
+        let (kept, outcome) = convert_with(&Events::default(), limits, context(Action::Identify), [late.as_bytes()]);
+        match outcome {
+            Ok(summary) => assert!(fits && summary.rows == 3),
+            Err(refused) => {
+                assert!(!fits && kept.spooled.is_empty());
+                assert_eq!((refused.kind, refused.row), (RefusedKind::TooLarge, 2));
+                assert!(
+                    refused.message.contains("looker.max_spool_bytes"),
+                    "{}",
+                    refused.message
+                );
+            }
         }
     }
 }
