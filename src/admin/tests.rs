@@ -318,7 +318,10 @@ fn a_replay_by_reference_shows_the_ids_that_it_sends() {
     };
     let mut listed = Vec::new();
     service.events(&selection, true, &mut listed).unwrap();
-    let listed: Vec<&[u8]> = listed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let listed: Vec<&[u8]> = listed
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
     assert_eq!(listed.len(), 5);
     for (one, line) in leased.iter().zip(listed) {
         let stored = &sent[one.start..one.end];

@@ -457,7 +457,10 @@ impl Document {
                 let most = self.limits.max_spool_bytes;
                 let what = format!("more than {most} bytes of rows came before the names of their columns (`fields`)");
                 let too_large = Refusal::new(RefusedKind::TooLarge, self.window.offset(), what);
-                return Err(too_large.hint("looker.max_spool_bytes is the limit").after(self.rows).into());
+                return Err(too_large
+                    .hint("looker.max_spool_bytes is the limit")
+                    .after(self.rows)
+                    .into());
             }
             None => self.spool.add(span, rows)?,
         }

@@ -37,7 +37,9 @@ pub(super) enum DestinationError {
         "The action's setting rudder_write_key holds characters that no write key has. Copy it again from the source's Setup tab."
     )]
     BadKey,
-    #[error("The action's setting rudder_server_url is longer than {MAX_URL_BYTES} bytes. It is the data plane's URL alone, like https://rudder.example.com.")]
+    #[error(
+        "The action's setting rudder_server_url is longer than {MAX_URL_BYTES} bytes. It is the data plane's URL alone, like https://rudder.example.com."
+    )]
     LongUrl,
 }
 

@@ -117,7 +117,10 @@ pub(super) fn order(
         );
         return Err(refused(Answer::failure(400, text)));
     }
-    if event_name.as_ref().is_some_and(|name| name.len() > MAX_EVENT_NAME_BYTES) {
+    if event_name
+        .as_ref()
+        .is_some_and(|name| name.len() > MAX_EVENT_NAME_BYTES)
+    {
         let text = format!(
             "The event's name is longer than {MAX_EVENT_NAME_BYTES} bytes, and would be in each row's event: choose a shorter one."
         );

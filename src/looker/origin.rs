@@ -255,9 +255,17 @@ mod tests {
         assert!(Origins::default().data_plane("https://any.example/v1/batch").is_ok());
         assert!(origins.data_plane("https://any.example").is_err());
         // Also where any data plane is allowed: what answers there would be quoted in the form.
-        for metadata in ["http://169.254.169.254", "http://[::ffff:a9fe:a9fe]:80/x", "http://2852039166/", "http://0/"] {
+        for metadata in [
+            "http://169.254.169.254",
+            "http://[::ffff:a9fe:a9fe]:80/x",
+            "http://2852039166/",
+            "http://0/",
+        ] {
             assert!(
-                matches!(Origins::default().data_plane(metadata), Err(OriginError::Forbidden { .. })),
+                matches!(
+                    Origins::default().data_plane(metadata),
+                    Err(OriginError::Forbidden { .. })
+                ),
                 "{metadata}"
             );
         }

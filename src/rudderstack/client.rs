@@ -146,7 +146,10 @@ impl Way {
         let host = plane.batch().host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Some(address) = literal.ok().filter(|address| is_forbidden(*address)) {
-            return Err(format!("the data plane cannot be used: {}", ForbiddenAddress { address }));
+            return Err(format!(
+                "the data plane cannot be used: {}",
+                ForbiddenAddress { address }
+            ));
         }
         // The colon is required.
         let pair = format!("{}:", destination.write_key.expose());

@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,26 +19,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use super::seats::Seat;
 use super::{Handler, LimitedBody, Limits, Peer};
 
-/// Serves one connection. When `stop` turns true, the request in hand gets its answer and the connection ends.
-pub(super) async fn serve<S, H>(stream: S, peer: Peer, handler: H, limits: Arc<Limits>, mut stop: watch::Receiver<bool>)
-where
+/// Serves one connection. When `stop` turns true, or its seat is to be cleared, the request in hand gets its answer and
+/// the connection ends.
+pub(super) async fn serve<S, H>(
+    stream: S,
+    peer: Peer,
+    handler: H,
+    limits: Arc<Limits>,
+    mut stop: watch::Receiver<bool>,
+    seat: Arc<Seat>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let busy = Arc::new(AtomicBool::new(false));
     let guarded = Guarded {
         stream,
-        busy: Arc::clone(&busy),
+        seat: Arc::clone(&seat),
         head_timeout: limits.head_timeout,
         write_timeout: limits.idle_timeout,
         head: None,
         write: None,
     };
     let service_limits = Arc::clone(&limits);
+    let of_requests = Arc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
-        let busy = Busy::new(&busy);
+        let busy = Busy::new(&of_requests);
         let handler = handler.clone();
         let request = request.map(|body| LimitedBody::new(body, &service_limits));
         async move {
@@ -61,6 +68,12 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
+        () = seat.told_to_leave() => {
+            if !seat.is_busy() {
+                return;
+            }
+            None
+        }
     };
     let result = match result {
         Some(result) => result,
@@ -80,18 +93,18 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// The connection has a request in hand as long as this lives.
-struct Busy(Arc<AtomicBool>);
+struct Busy(Arc<Seat>);
 
 impl Busy {
-    fn new(flag: &Arc<AtomicBool>) -> Self {
-        flag.store(true, Ordering::Relaxed);
-        Self(Arc::clone(flag))
+    fn new(seat: &Arc<Seat>) -> Self {
+        seat.set_busy(true);
+        Self(Arc::clone(seat))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.set_busy(false);
     }
 }
 
@@ -124,7 +137,7 @@ impl<B: Body<Data = Bytes, Error = Infallible>> Body for Answering<B> {
 /// A socket whose peer may neither trickle a head nor leave an answer lying.
 struct Guarded<S> {
     stream: S,
-    busy: Arc<AtomicBool>,
+    seat: Arc<Seat>,
     head_timeout: Duration,
     write_timeout: Duration,
     /// Runs from the first byte of a head.
@@ -159,7 +172,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if this.busy.load(Ordering::Relaxed) {
+        if this.seat.is_busy() {
             this.head = None;
             return polled;
         }

@@ -419,7 +419,11 @@ mod tests {
         assert!(!created);
         let page = catalog.page(b"c", b"c", 100).unwrap();
         assert_eq!(page.len(), 16);
-        assert!(page.iter().enumerate().all(|(key, (_, value))| *value == vec![key as u8; 200]));
+        assert!(
+            page.iter()
+                .enumerate()
+                .all(|(key, (_, value))| *value == vec![key as u8; 200])
+        );
         let mut back = catalog.page_back(b"c", b"d", 100).unwrap();
         back.reverse();
         assert_eq!(back, page);

@@ -7,8 +7,8 @@ use super::error::{Error, Result};
 use super::keys;
 use super::letters::{self, Finder};
 use super::queue::finish;
-use super::replay::salted;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
+use super::replay::salted;
 use super::run::{RunRecord, RunState};
 use super::segment::SegmentId;
 use super::state::Inner;
@@ -268,7 +268,12 @@ impl Inner {
     }
 
     /// A chunk of a run; where its segment went away meanwhile, from where it is now.
-    pub(super) fn chunk_or_moved(&self, run: RunId, sequence: u32, place: Place) -> Result<(Place, super::chunk::Chunk)> {
+    pub(super) fn chunk_or_moved(
+        &self,
+        run: RunId,
+        sequence: u32,
+        place: Place,
+    ) -> Result<(Place, super::chunk::Chunk)> {
         let read = |place: Place| self.readers.chunk(place, self.values_of(place.segment)?);
         match read(place) {
             Ok(chunk) => Ok((place, chunk)),

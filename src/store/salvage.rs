@@ -125,7 +125,9 @@ fn number_before(bytes: &[u8], begin: usize, len: usize, next: u32) -> Option<u3
             let key_at = key_end.checked_sub(size)?;
             let said = *bytes.get(key_at.checked_sub(1)?)?;
             let key = bytes.get(key_at..key_end)?;
-            (usize::from(said) == size).then(|| segment::value_number(key, next)).flatten()
+            (usize::from(said) == size)
+                .then(|| segment::value_number(key, next))
+                .flatten()
         })
         .min()
 }

@@ -231,7 +231,10 @@ pub(super) fn value_number(key_end: &[u8], next: u32) -> Option<u32> {
     let number = |leaf: u64| u32::try_from(leaf * u64::from(CHUNKS_PER_LEAF) + u64::from(place)).ok();
     let leaf = u64::from(next / CHUNKS_PER_LEAF);
     let fitting = leaf - leaf % step + u64::from(low);
-    [fitting, fitting + step].into_iter().filter_map(number).find(|number| *number >= next)
+    [fitting, fitting + step]
+        .into_iter()
+        .filter_map(number)
+        .find(|number| *number >= next)
 }
 
 /// Reads chunks of one segment by number.

@@ -291,7 +291,8 @@ fn limits_are_exact_and_refuse_for_ever() {
 #[test]
 fn rows_before_fields_are_bounded() {
     let row = r#"{"u.id":{"value":1}}"#;
-    let late = format!(r#"{{"data":[{row},{row},{row}],"fields":{{"dimensions":[{{"name":"u.id","tags":["user_id"]}}]}}}}"#);
+    let late =
+        format!(r#"{{"data":[{row},{row},{row}],"fields":{{"dimensions":[{{"name":"u.id","tags":["user_id"]}}]}}}}"#);
     for (rows, fits) in [(3, true), (2, false)] {
         let limits = Limits {
             max_spool_bytes: (row.len() as u64 + 1) * rows,
@@ -303,7 +304,11 @@ fn rows_before_fields_are_bounded() {
             Err(refused) => {
                 assert!(!fits && kept.spooled.is_empty());
                 assert_eq!((refused.kind, refused.row), (RefusedKind::TooLarge, 2));
-                assert!(refused.message.contains("looker.max_spool_bytes"), "{}", refused.message);
+                assert!(
+                    refused.message.contains("looker.max_spool_bytes"),
+                    "{}",
+                    refused.message
+                );
             }
         }
     }

@@ -5,7 +5,11 @@ use super::*;
 fn accounts(run: &RunRecord) {
     assert_eq!(run.rows, run.events + run.dead_rows, "{run:?}");
     assert_eq!(run.events, run.delivered + run.pending + run.dead_events, "{run:?}");
-    assert_eq!(run.dead_letters + run.dropped, run.dead_rows + run.dead_events, "{run:?}");
+    assert_eq!(
+        run.dead_letters + run.dropped,
+        run.dead_rows + run.dead_events,
+        "{run:?}"
+    );
 }
 
 /// Two destinations, several runs, sealed.
@@ -94,7 +98,9 @@ fn a_missing_segment_is_told_and_given_up_by_a_repair() {
     std::fs::remove_dir_all(path.join("segments/000001")).unwrap();
     let (store, findings) = Store::open(&settings(&path), Timestamp(2)).unwrap();
     assert!(
-        findings.iter().any(|finding| finding.serious && finding.what.contains("000001 is missing")),
+        findings
+            .iter()
+            .any(|finding| finding.serious && finding.what.contains("000001 is missing")),
         "{findings:?}"
     );
     assert!(!store.verify(|_| {}).unwrap().ok);
@@ -134,7 +140,10 @@ fn what_lies_beside_a_log_is_made_again() {
             let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
             let found = store.verify(|_| {}).unwrap();
             // sled makes a snapshot that is missing again, and nobody misses an index.
-            assert!(!found.ok || (remove && name != "conf" && name != "seal"), "{name} {remove}: {found:?}");
+            assert!(
+                !found.ok || (remove && name != "conf" && name != "seal"),
+                "{name} {remove}: {found:?}"
+            );
             store.repair(Timestamp(3), |_| {}).unwrap();
             assert_eq!(store.verify(|_| {}).unwrap().damaged, [], "{name} {remove}");
             let mut all = Vec::new();
@@ -171,7 +180,12 @@ fn a_store_that_is_gone_is_not_taken_for_a_new_one() {
     std::fs::remove_dir_all(path.join("segments")).unwrap();
     std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
     let (_store, findings) = Store::open(&settings(&path), Timestamp(2)).unwrap();
-    assert!(findings.iter().any(|finding| finding.serious && finding.what.contains("backup")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.serious && finding.what.contains("backup")),
+        "{findings:?}"
+    );
 }
 
 #[test]
@@ -188,8 +202,12 @@ fn every_value_is_found_without_sled() {
     let seal = super::super::segment::Seal::read(&segment).unwrap().unwrap();
     let salvage = super::super::salvage::Salvage::scan(&segment).unwrap();
     assert_eq!((salvage.len(), salvage.end()), (seal.values, seal.values));
-    let reader = super::super::segment::Reader::open(&path.join("segments"), super::super::segment::SegmentId(1), None).unwrap();
+    let reader =
+        super::super::segment::Reader::open(&path.join("segments"), super::super::segment::SegmentId(1), None).unwrap();
     for number in 0..seal.values {
-        assert_eq!(salvage.value(number).unwrap().unwrap(), reader.value(number).unwrap().unwrap().to_vec());
+        assert_eq!(
+            salvage.value(number).unwrap().unwrap(),
+            reader.value(number).unwrap().unwrap().to_vec()
+        );
     }
 }
