@@ -54,6 +54,11 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= most {
+            // Those that were told to leave are on their way out.
+            drop(tokio::time::timeout(BREATH, connections.join_next()).await);
+        }
         let place = if connections.len() < most { seats.take() } else { None };
         let Some((place, cleared)) = place else {
             if complaint.is_due(Instant::now()) {

@@ -21,7 +21,7 @@ use crate::stage::{SOON, Stage};
 fn without_the_token_there_is_nothing_to_take() {
     let stage = Stage::set();
     let address = stage.hub.address;
-    let long = stage.hub.call("POST", "/").header("X-Long", &"x".repeat(100_000));
+    let long = stage.hub.call("POST", "/").header("X-Long", &"x".repeat(400_000));
     let many = (0..150).fold(stage.hub.call("POST", "/"), |call, number| {
         call.header(&format!("X-{number}"), "x")
     });
@@ -97,7 +97,7 @@ fn what_is_too_large_is_told_which_limit() {
     let stage = Stage::set_with(|config| {
         config
             .set("hub", "max_attachment_bytes", "\"1MiB\"")
-            .set("looker", "max_row_bytes", "\"64KiB\"")
+            .set("looker", "max_row_bytes", "\"128KiB\"")
             .set("looker", "max_document_bytes", "\"3MB\"")
             .set("looker", "max_spool_bytes", "\"100kB\"")
     });
@@ -142,7 +142,7 @@ fn what_is_too_large_is_told_which_limit() {
         ("a gzip bomb", stage.download(bomb), "looker.max_document_bytes"),
         (
             "a row",
-            text(row(&format!("\"{}\"", "x".repeat(70_000)))),
+            text(row(&format!("\"{}\"", "x".repeat(140_000)))),
             "looker.max_row_bytes",
         ),
         ("rows before fields", text(late), "looker.max_spool_bytes"),
@@ -339,7 +339,7 @@ fn no_secret_comes_out_of_a_busy_life_at_trace_level() {
     for broken in [
         document(&format!("{row},{row}]")),
         document(&row)[..120].to_owned(),
-        format!("<html>{VALUE}"),
+        "<html>sign in".to_owned(),
     ] {
         assert!(!send(broken, "broken").1);
     }
