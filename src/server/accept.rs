@@ -75,7 +75,7 @@ pub async fn serve<H: Handler>(
         if cleared && complaint.is_due(Instant::now()) {
             tracing::warn!(
                 max = limits.max_connections,
-                "as many connections as hub.max_connections allows; those that ask for nothing are closed for new ones"
+                "as many connections as are allowed (of the hub: hub.max_connections); those that ask for nothing are closed for new ones"
             );
         }
         let peer = Peer {

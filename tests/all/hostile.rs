@@ -52,8 +52,8 @@ fn without_the_token_there_is_nothing_to_take() {
         assert!(!said.contains(" 200 "), "{garbage:?}: {said}");
     }
     let wrong = Hub {
+        address,
         token: format!("{}/{}", "a".repeat(64), "b".repeat(128)),
-        ..stage.hub.clone()
     };
     let answers: Vec<u16> = (0..130).map(|_| wrong.list().status).collect();
     assert_eq!(answers[0], 403);

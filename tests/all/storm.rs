@@ -80,7 +80,7 @@ async fn slow(hub: Hub, number: u64) {
                 break;
             }
             let mut none = [0; 1];
-            if number % 4 == 0
+            if number.is_multiple_of(4)
                 && matches!(
                     tokio::time::timeout(Duration::from_millis(1), stream.read(&mut none)).await,
                     Ok(Ok(0) | Err(_))
