@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::progress::TICK;
 use super::{Exit, Expected, Output, Session};
 use crate::admin::api::{Api, Door, encode_segment};
 use crate::admin::lanes::Resting;
@@ -195,7 +196,7 @@ impl Client {
         read(&answer?)
     }
 
-    /// A listing, piece by piece, until `take` wants no more.
+    /// A listing, piece by piece, until `take` wants no more. While one waits, `take` gets an empty piece now and then.
     pub(super) fn stream(
         &self,
         path: &str,
@@ -203,7 +204,15 @@ impl Client {
     ) -> Result<(), Expected> {
         self.runtime.block_on(async {
             let mut body = self.ask(Method::GET, path, empty()).await?.into_body();
-            while let Some(frame) = body.frame().await {
+            loop {
+                let frame = match tokio::time::timeout(TICK, body.frame()).await {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break,
+                    Err(_) => {
+                        take(&[])?;
+                        continue;
+                    }
+                };
                 match frame.map_err(cut)?.into_data() {
                     Ok(data) => take(&data)?,
                     Err(frame) => {

@@ -1,8 +1,11 @@
 //! `events`: the stored events of a selection.
 
+use std::time::Instant;
+
 use clap::Args;
 
 use super::client::{self, Missing};
+use super::progress::Progress;
 use super::{Expected, SelectionArguments, Session};
 use crate::admin::selection::StateOf;
 
@@ -28,7 +31,17 @@ impl EventsArguments {
             query.push(("raw", "true".to_owned()));
         }
         client::with(session, Missing::Refuse, |client, output| {
-            client.stream(&client::path(&["events"], query), |piece| output.bytes(piece))
+            let mut progress = Progress::new(Instant::now());
+            let streamed = client.stream(&client::path(&["events"], query), |piece| {
+                if let Some(line) = progress.piece(piece, Instant::now()) {
+                    output.counter(&line);
+                }
+                output.bytes(piece)
+            });
+            if progress.is_shown() {
+                output.counter("");
+            }
+            streamed
         })
     }
 }

@@ -23,6 +23,7 @@ mod listing;
 mod log_line;
 pub mod logs;
 pub mod output;
+mod progress;
 mod replay;
 mod runs;
 pub mod secrets;

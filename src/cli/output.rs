@@ -21,6 +21,8 @@ pub struct Output {
     /// Whether somebody can be asked.
     pub can_ask: bool,
     talk: Talk,
+    /// Whether somebody looks on while the data goes elsewhere.
+    counts: bool,
     data_colour: bool,
     talk_colour: bool,
     data: Box<dyn Write + Send>,
@@ -62,6 +64,7 @@ impl Output {
             zone: TimeZone::system(),
             can_ask: io::stdin().is_terminal() && stderr.is_terminal(),
             talk: Talk::of(globals),
+            counts: stderr.is_terminal() && !stdout.is_terminal(),
             data_colour: colour && stdout.is_terminal(),
             talk_colour: colour && stderr.is_terminal(),
             data: Box::new(io::BufWriter::new(stdout)),
@@ -77,6 +80,7 @@ impl Output {
             zone: TimeZone::UTC,
             can_ask: false,
             talk: Talk::of(globals),
+            counts: false,
             data_colour: false,
             talk_colour: false,
             data,
@@ -134,6 +138,13 @@ impl Output {
     pub fn talk(&mut self, text: impl AsRef<str>) {
         if self.talk >= Talk::Usual {
             self.say(text.as_ref());
+        }
+    }
+
+    /// Puts a counter's text in place of its last one, where somebody looks on; an empty one takes it away.
+    pub(super) fn counter(&mut self, text: &str) {
+        if self.counts && self.talk >= Talk::Usual {
+            drop(write!(self.aside, "\r{text}\u{1b}[K").and_then(|()| self.aside.flush()));
         }
     }
 

@@ -90,11 +90,14 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
         Err(error) => output.warn(error.to_string()),
     }
     if let Some(admin) = serving.admin {
-        output.talk(format!("console: http://{admin}/ (its token: `pintle token --admin`)"));
+        let reached = super::token::from_here(admin);
+        output.talk(format!(
+            "console: http://{reached}/ (its token: `pintle token --admin`)"
+        ));
         // Only for eyes: a log is read by others, and later.
         if let Some(code) = serving.login_code.as_ref().filter(|_| std::io::stderr().is_terminal()) {
             output.talk(format!(
-                "log in once, within a quarter of an hour: http://{admin}/#login={code}"
+                "log in once, within a quarter of an hour: http://{reached}/#login={code}"
             ));
         }
         if !admin.ip().is_loopback() {

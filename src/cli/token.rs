@@ -1,5 +1,7 @@
 //! `token`: what to paste into Looker, or the way into the console.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -68,7 +70,7 @@ fn hub_url(hub: &Hub) -> Result<String, Expected> {
 }
 
 fn console_url(config: &crate::config::Config) -> Result<String, Expected> {
-    let Some(mut listen) = config.admin.listen else {
+    let Some(listen) = config.admin.listen else {
         return Err(Expected::Usage(
             "the console is turned off; give admin.listen an address such as \"127.0.0.1:8481\"".to_owned(),
         ));
@@ -78,12 +80,16 @@ fn console_url(config: &crate::config::Config) -> Result<String, Expected> {
             "admin.listen has port 0, so only the running server knows its port; give a port".to_owned(),
         ));
     }
+    Ok(format!("http://{}/", from_here(listen)))
+}
+
+/// Where this machine reaches a listener: a wildcard at the loopback address.
+pub(super) fn from_here(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
-        // From this machine a wildcard is reached at the loopback address.
         listen.set_ip(match listen {
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    Ok(format!("http://{listen}/"))
+    listen
 }

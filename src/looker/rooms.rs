@@ -165,18 +165,25 @@ impl<W: RunWriter> convert::Rows for ToWriter<'_, W> {
         stored_event: &[u8],
         identity: Identity<'_>,
     ) -> Result<(), IntakeError> {
-        let mut ids = [""; 3];
-        let mut known = 0;
-        for (place, id) in ids.iter_mut().zip(
-            [identity.user_id, identity.anonymous_id, identity.email]
-                .into_iter()
-                .flatten(),
-        ) {
+        // The index of persons knows addresses in lower case, so that `--user` finds them however they are written.
+        let lower = identity
+            .email
+            .filter(|email| email.chars().any(char::is_uppercase))
+            .map(str::to_lowercase);
+        let ids = [
+            identity.user_id,
+            identity.anonymous_id,
+            identity.email,
+            lower.as_deref(),
+        ];
+        let mut known = [""; 4];
+        let mut count = 0;
+        for (place, id) in known.iter_mut().zip(ids.into_iter().flatten()) {
             *place = id;
-            known += 1;
+            count += 1;
         }
         self.0
-            .event(row, own_timestamp, stored_event, ids.get(..known).unwrap_or(&[]))
+            .event(row, own_timestamp, stored_event, known.get(..count).unwrap_or(&[]))
     }
 
     fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), IntakeError> {

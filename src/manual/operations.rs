@@ -54,7 +54,8 @@
 //! The Debian package brings `pintle.service` and `pintle.socket`, a user of that name, `/etc/pintle/pintle.toml` and
 //! `/var/lib/pintle`; it starts nothing by itself. With `pintle.socket` enabled systemd holds the hub's port: what comes
 //! while pintle restarts waits in the socket and is answered by the next process, so that Looker sends nothing twice. The
-//! address then stands in both, `ListenStream=` and `hub.listen`. Without the socket pintle opens its port itself.
+//! address then stands in both, `ListenStream=` and `hub.listen`. Without the socket pintle opens its port itself. To stop
+//! it for good, stop both: with the socket alone, the next request starts pintle again.
 //!
 //! The unit's watchdog is told only while the store can be asked. A wrong configuration (exit code 2) is not started again
 //! and again. Offline commands must be run as the folder's owner: `sudo -u pintle pintle status`.

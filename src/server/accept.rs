@@ -40,8 +40,10 @@ pub async fn serve<H: Handler>(
     let mut complaint = Complaint::default();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // After the stop nobody is let in: where systemd holds the socket, who waits there is the next process's.
+            biased;
             () = connection::stopped(&mut stop) => break,
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
         let (stream, address) = match accepted {

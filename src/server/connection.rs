@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ use tokio::time::Sleep;
 use super::seats::Seat;
 use super::{Handler, LimitedBody, Limits, Peer};
 
+/// After a stop, a connection that was let in just before has this long to bring its request: closing it at once would
+/// reset it under the request's bytes.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
 /// Serves one connection. When `stop` turns true, or its seat is to be cleared, the request in hand gets its answer and
 /// the connection ends.
 pub(super) async fn serve<S, H>(
@@ -35,6 +40,7 @@ pub(super) async fn serve<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
+    let began = Arc::new(AtomicBool::new(false));
     let guarded = Guarded {
         stream,
         seat: Arc::clone(&seat),
@@ -44,9 +50,11 @@ pub(super) async fn serve<S, H>(
         write: None,
     };
     let service_limits = Arc::clone(&limits);
+    let begins = Arc::clone(&began);
     let of_requests = Arc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = Busy::new(&of_requests);
+        begins.store(true, Ordering::Relaxed);
         let handler = handler.clone();
         let request = request.map(|body| LimitedBody::new(body, &service_limits));
         async move {
@@ -74,6 +82,11 @@ pub(super) async fn serve<S, H>(
             }
             None
         }
+    };
+    let result = match result {
+        Some(result) => Some(result),
+        None if began.load(Ordering::Relaxed) => None,
+        None => tokio::time::timeout(FIRST_REQUEST, connection.as_mut()).await.ok(),
     };
     let result = match result {
         Some(result) => result,

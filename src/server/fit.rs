@@ -60,7 +60,7 @@ pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// How many it could be allowed without asking anybody: what [`raise_open_files`] raises to.
+/// How many it could be allowed without asking anybody: what `serve` raises the limit to.
 pub fn open_files_attainable() -> Option<u64> {
     attainable(getrlimit(Resource::Nofile))
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::connection;
 use super::fit::raise_open_files;
 use super::handed::HandedOver;
 use super::{
@@ -301,6 +302,10 @@ pub async fn run(
         // Who connects now: where systemd holds the socket, he waits in it for the next start; else he is told to send
         // again. The receiver is the accept loop; where it is gone, it needs no telling.
         stop.send_replace(is_handed);
+        if is_handed {
+            // Who was let in just before may still begin his run.
+            tokio::time::sleep(connection::FIRST_REQUEST).await;
+        }
         let runs = hub.shutdown(grace).await;
         stop.send_replace(true);
         let served = hub_served.await;

@@ -238,10 +238,13 @@ async fn those_that_say_nothing_keep_nobody_out() {
 async fn a_stop_lets_the_request_in_hand_end() {
     let served = served(quick(), None).await;
     let mut idle = connect(&served).await;
+    let mut late = connect(&served).await;
     let mut slow = connect(&served).await;
     slow.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     served.stop.send_replace(true);
+    // It was let in before; its request comes a moment after.
+    assert!(said(&mut late, GET).await.contains("200 OK"));
     assert!(all(&mut slow).await.contains("200 OK"));
     assert_eq!(all(&mut idle).await, "");
     assert_eq!(served.task.await.unwrap(), super::Served { cut: 0 });

@@ -83,7 +83,8 @@ pub(super) fn adopt_segment(
     }
     let expected = sealed.unwrap_or(0).max(high);
     let whole = contents.seal.values.saturating_sub(contents.damaged.len() as u32);
-    if !why.is_empty() || whole < expected || !contents.damaged.is_empty() {
+    let damaged = !why.is_empty() || whole < expected || !contents.damaged.is_empty();
+    if damaged {
         adoption.memory.damage = true;
         // What sled does not read any more may still be there.
         let salvage = Salvage::scan(if copied { &copy } else { &path });
@@ -117,11 +118,17 @@ pub(super) fn adopt_segment(
         remove_folder(&copy)?;
     }
     if contents.seal.values == 0 {
+        if damaged {
+            adoption.note_known_runs(id)?;
+        }
         remove_folder(&path)?;
         return Ok(None);
     }
     // What the seal says must be what can be read from now on; the copy has the rest.
     let seal = contents.seal.clone();
+    if damaged {
+        adoption.note_known_runs(id)?;
+    }
     // A mark that cannot be read says nothing: then it is sent again.
     let mark = Mark::read(&path).unwrap_or(None);
     adoption.take(contents, mark)?;

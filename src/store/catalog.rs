@@ -27,10 +27,11 @@
 
 use std::path::{Path, PathBuf};
 
-use parking::Guarded;
+use super::parking::Guarded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::ballast::Ballast;
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 use super::keys;
@@ -64,6 +65,12 @@ pub(super) struct Changes {
 struct Change {
     key: Vec<u8>,
     value: Option<Vec<u8>>,
+}
+
+impl Change {
+    fn size(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len) + 32
+    }
 }
 
 impl Changes {
@@ -104,14 +111,18 @@ impl Changes {
 /// The open catalog.
 pub(super) struct Catalog {
     folder: PathBuf,
+    pub(super) ballast: Ballast,
     open: Guarded<Open>,
 }
 
 struct Open {
-    database: Database,
+    /// None while a full disk keeps it from being opened again.
+    database: Option<Database>,
     generation: u64,
     /// Bytes changed since the last commit.
     unsynced: usize,
+    /// These changes, in order: after a full disk they are made again.
+    since_sync: Vec<Vec<Change>>,
     /// Bytes on the disk after the last copy.
     settled_bytes: u64,
 }
@@ -151,10 +162,12 @@ impl Catalog {
         let settled_bytes = database.bytes();
         Self {
             folder: folder.to_owned(),
+            ballast: Ballast::new(folder),
             open: Guarded::new(Open {
-                database,
+                database: Some(database),
                 generation,
                 unsynced: 0,
+                since_sync: Vec::new(),
                 settled_bytes,
             }),
         }
@@ -167,7 +180,7 @@ impl Catalog {
 
     /// The bytes under a key.
     pub(super) fn get_bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let db = self.open.with(|open| open.database.db.clone());
+        let db = self.db()?;
         db.get(key)
             .map(|found| found.map(|bytes| bytes.to_vec()))
             .map_err(|error| Error::damaged(key_text(key), format!("sled: {error}")))
@@ -175,7 +188,7 @@ impl Catalog {
 
     /// Up to `limit` pairs whose keys begin with `prefix`, from `from` (inclusive) on, in order.
     pub(super) fn page(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let db = self.open.with(|open| open.database.db.clone());
+        let db = self.db()?;
         let mut found = Vec::new();
         for pair in db.range(from.to_vec()..) {
             let (key, value) = pair.map_err(|error| Error::damaged(key_text(prefix), format!("sled: {error}")))?;
@@ -189,7 +202,7 @@ impl Catalog {
 
     /// Up to `limit` pairs below `before` (exclusive), in falling order.
     pub(super) fn page_back(&self, prefix: &[u8], before: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let db = self.open.with(|open| open.database.db.clone());
+        let db = self.db()?;
         let mut found = Vec::new();
         for pair in db.range(prefix.to_vec()..before.to_vec()).rev() {
             let (key, value) = pair.map_err(|error| Error::damaged(key_text(prefix), format!("sled: {error}")))?;
@@ -220,6 +233,21 @@ impl Catalog {
         }
     }
 
+    fn db(&self) -> Result<sled::Db> {
+        self.open
+            .with(|open| self.database(open).map(|database| database.db.clone()))
+    }
+
+    /// The open database. Where a full disk has closed it, it is opened again as soon as there is room.
+    fn database<'a>(&self, open: &'a mut Open) -> Result<&'a Database> {
+        if open.database.is_none() {
+            self.open_again(open)?;
+        }
+        open.database
+            .as_ref()
+            .ok_or_else(|| Error::damaged("catalog", "it is closed"))
+    }
+
     /// Makes changes visible; they are durable after the next commit.
     pub(super) fn apply(&self, changes: Changes) -> Result<()> {
         self.open.with(|open| {
@@ -227,24 +255,14 @@ impl Catalog {
                 if group.is_empty() {
                     continue;
                 }
-                let mut batch = sled::Batch::default();
-                let mut size = 0;
-                for change in group {
-                    size += change.key.len() + change.value.as_ref().map_or(0, Vec::len) + 32;
-                    match change.value {
-                        Some(value) => batch.insert(change.key, value),
-                        None => batch.remove(change.key),
-                    }
-                }
+                let size: usize = group.iter().map(Change::size).sum();
                 if open.unsynced + size > CHANGES_BETWEEN_SYNCS {
-                    open.database.sync()?;
-                    open.unsynced = 0;
+                    self.sync(open)?;
                 }
                 open.unsynced += size;
-                open.database
-                    .db
-                    .apply_batch(batch)
-                    .map_err(|error| Error::sled("writing", open.database.path(), &error))?;
+                let written = self.database(open).and_then(|database| write(database, &group));
+                open.since_sync.push(group);
+                written.or_else(|error| self.begin_again(open, error))?;
             }
             Ok(())
         })
@@ -252,13 +270,39 @@ impl Catalog {
 
     /// Makes everything applied so far durable.
     pub(super) fn commit(&self) -> Result<()> {
-        self.open.with(|open| {
-            if open.unsynced > 0 {
-                open.database.sync()?;
-                open.unsynced = 0;
-            }
-            Ok(())
-        })
+        self.open
+            .with(|open| if open.unsynced > 0 { self.sync(open) } else { Ok(()) })
+    }
+
+    fn sync(&self, open: &mut Open) -> Result<()> {
+        let synced = self.database(open).and_then(Database::sync);
+        synced.or_else(|error| self.begin_again(open, error))?;
+        open.unsynced = 0;
+        open.since_sync.clear();
+        Ok(())
+    }
+
+    /// After a full disk sled takes nothing more, but opened again it has at least what was synced. The ballast makes
+    /// room for that, and what was changed since is made again. Any other error is handed on.
+    fn begin_again(&self, open: &mut Open, error: Error) -> Result<()> {
+        if !error.is_disk_full() {
+            return Err(error);
+        }
+        tracing::error!(%error, "catalog_disk_full");
+        self.ballast.release()?;
+        open.database = None;
+        self.open_again(open)
+    }
+
+    fn open_again(&self, open: &mut Open) -> Result<()> {
+        let database = Database::open(&generation_path(&self.folder, open.generation), SHAPE)?;
+        for group in &open.since_sync {
+            write(&database, group)?;
+        }
+        database.sync()?;
+        open.database = Some(database);
+        tracing::info!("catalog_opened_again");
+        Ok(())
     }
 
     /// Whether something waits for a commit.
@@ -268,60 +312,89 @@ impl Catalog {
 
     /// Bytes on the disk.
     pub(super) fn bytes(&self) -> u64 {
-        self.open.with(|open| open.database.bytes())
+        self.open.with(|open| open.database.as_ref().map_or(0, Database::bytes))
     }
 
     /// Copies the catalog to its next generation where it has outgrown its content; says whether it did.
     pub(super) fn rewrite_if_grown(&self) -> Result<bool> {
         self.open.with(|open| {
-            if open.database.bytes() <= rewrite_floor().max(open.settled_bytes.saturating_mul(REWRITE_FACTOR)) {
+            let limit = rewrite_floor().max(open.settled_bytes.saturating_mul(REWRITE_FACTOR));
+            if self.database(open)?.bytes() <= limit {
                 return Ok(false);
             }
-            open.database.sync()?;
-            open.unsynced = 0;
+            self.sync(open)?;
             let next = open.generation + 1;
             let unfinished = self.folder.join(format!("catalog.{next}.new"));
             if unfinished.exists() {
                 remove_folder(&unfinished)?;
             }
-            let copy = Database::create(&unfinished, SHAPE)?;
-            let (mut copied, mut since_sync) = (0_u64, 0_usize);
-            for pair in open.database.db.iter() {
-                let (key, value) = pair.map_err(|error| Error::sled("copying", open.database.path(), &error))?;
-                since_sync += key.len() + value.len() + 32;
-                copy.db
-                    .insert(key, value)
-                    .map_err(|error| Error::sled("copying", &unfinished, &error))?;
-                copied += 1;
-                if since_sync > COPY_BETWEEN_SYNCS {
-                    copy.sync()?;
-                    since_sync = 0;
+            if let Err(error) = copy_database(self.database(open)?, &unfinished) {
+                if !error.is_disk_full() {
+                    return Err(error);
                 }
+                // It goes on as it is; the copy is tried again when it has grown further.
+                tracing::warn!(%error, "catalog_not_copied");
+                remove_folder(&unfinished)?;
+                open.settled_bytes = open.database.as_ref().map_or(0, Database::bytes);
+                return Ok(false);
             }
-            copy.sync()?;
-            if copy.db.len() as u64 != copied || open.database.db.len() as u64 != copied {
-                return Err(Error::damaged(
-                    unfinished.display().to_string(),
-                    "the copy of the catalog is not complete",
-                ));
-            }
-            drop(copy);
-            // Opened and closed once more, so that its snapshot exists; then the name is the one atomic point.
-            let settled = Database::open(&unfinished, SHAPE)?;
-            settled.sync()?;
-            drop(settled);
             let path = generation_path(&self.folder, next);
             std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
             database::sync_folder(&self.folder)?;
-            let old = std::mem::replace(&mut open.database, Database::open(&path, SHAPE)?);
+            let database = Database::open(&path, SHAPE)?;
+            open.settled_bytes = database.bytes();
             open.generation = next;
-            open.settled_bytes = open.database.bytes();
-            let old_path = old.path().to_owned();
-            drop(old);
-            remove_folder(&old_path)?;
+            if let Some(old) = open.database.replace(database) {
+                let old_path = old.path().to_owned();
+                drop(old);
+                remove_folder(&old_path)?;
+            }
             Ok(true)
         })
     }
+}
+
+/// All pairs, into a new database that has its snapshot, synced.
+fn copy_database(from: &Database, unfinished: &Path) -> Result<()> {
+    let copy = Database::create(unfinished, SHAPE)?;
+    let (mut copied, mut since_sync) = (0_u64, 0_usize);
+    for pair in from.db.iter() {
+        let (key, value) = pair.map_err(|error| Error::sled("copying", from.path(), &error))?;
+        since_sync += key.len() + value.len() + 32;
+        copy.db
+            .insert(key, value)
+            .map_err(|error| Error::sled("copying", unfinished, &error))?;
+        copied += 1;
+        if since_sync > COPY_BETWEEN_SYNCS {
+            copy.sync()?;
+            since_sync = 0;
+        }
+    }
+    copy.sync()?;
+    if copy.db.len() as u64 != copied || from.db.len() as u64 != copied {
+        return Err(Error::damaged(
+            unfinished.display().to_string(),
+            "the copy of the catalog is not complete",
+        ));
+    }
+    drop(copy);
+    // Opened and closed once more, so that its snapshot exists; then the name is the one atomic point.
+    Database::try_open(unfinished, SHAPE)
+}
+
+/// One group, atomically.
+fn write(database: &Database, group: &[Change]) -> Result<()> {
+    let mut batch = sled::Batch::default();
+    for change in group {
+        match &change.value {
+            Some(value) => batch.insert(change.key.as_slice(), value.as_slice()),
+            None => batch.remove(change.key.as_slice()),
+        }
+    }
+    database
+        .db
+        .apply_batch(batch)
+        .map_err(|error| Error::sled("writing", database.path(), &error))
 }
 
 /// The generations in the store's folder, ascending. A copy that was not finished holds nothing that the older one
@@ -345,6 +418,15 @@ pub(super) fn generations(folder: &Path) -> Result<Vec<u64>> {
     Ok(generations)
 }
 
+/// Removes a generation under a name that says so: half of it must not be taken for a catalog.
+pub(super) fn discard(folder: &Path, generation: u64) -> Result<()> {
+    let path = generation_path(folder, generation);
+    let unfinished = folder.join(format!("catalog.{generation}.new"));
+    std::fs::rename(&path, &unfinished).map_err(|error| Error::io("failed to rename", &path, &error))?;
+    database::sync_folder(folder)?;
+    remove_folder(&unfinished)
+}
+
 pub(super) fn generation_path(folder: &Path, generation: u64) -> PathBuf {
     folder.join(format!("catalog.{generation}"))
 }
@@ -365,25 +447,6 @@ fn key_text(key: &[u8]) -> String {
         text.push_str(&format!("{byte:02x}"));
     }
     text
-}
-
-/// A mutex whose poison is ignored: a panic elsewhere must not take the store down, and nothing is left half-done
-/// under the lock that the next call would not notice.
-pub(super) mod parking {
-    use std::sync::{Mutex, PoisonError};
-
-    /// A value behind a lock, used in closures so that no guard is held by accident.
-    pub(in crate::store) struct Guarded<T>(Mutex<T>);
-
-    impl<T> Guarded<T> {
-        pub(in crate::store) const fn new(value: T) -> Self {
-            Self(Mutex::new(value))
-        }
-
-        pub(in crate::store) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
-            act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-        }
-    }
 }
 
 #[cfg(test)]

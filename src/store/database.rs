@@ -11,8 +11,8 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::catalog::parking::Guarded;
 use super::error::{Error, Result};
+use super::parking::Guarded;
 
 /// A sled database with our own descriptor for its file.
 pub(super) struct Database {
@@ -99,7 +99,13 @@ impl Database {
                 return Err(error.clone());
             }
             self.file.sync_data().map_err(|error| {
-                let error = Error::io("failed to sync", &self.path.join("db"), &error);
+                // Also where the disk was full: what was written may be gone, so nothing may go on from here.
+                let error = Error::Io {
+                    doing: "failed to sync",
+                    path: self.path.join("db"),
+                    why: error.to_string(),
+                    full: false,
+                };
                 *failed = Some(error.clone());
                 error
             })

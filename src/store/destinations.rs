@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::catalog::Changes;
-use super::catalog::parking::Guarded;
 use super::commit::ClosedDestination;
 use super::error::{Error, Result};
 use super::keys::{self, Line, Number};
+use super::parking::Guarded;
 use super::records::{Cursor, DestinationRecord, Queued};
 use super::state::Inner;
 use crate::event::{Destination, DestinationId, Timestamp, WriteKey};

@@ -7,7 +7,7 @@
 //!   segments/NNNNNN/  sled: chunks; beside it seal, users, delivered -> segment, chunk
 //!   spool/            rows that came before `fields`                 -> spool
 //!   set-aside/        what was damaged, with a note; never deleted   -> open, verify
-//!   ballast           room to open a full disk                      -> space
+//!   ballast           room to open a full disk                      -> ballast
 //! ```
 //!
 //! # The way of a run, and each sync with its reason
@@ -24,9 +24,10 @@
 //!    since the last catalog sync: at the most 100 ms.
 //!
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
-//! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `retention` those of a removal.
+//! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
 mod adopt;
+mod attempts;
 mod ballast;
 mod catalog;
 mod chunk;
@@ -35,11 +36,15 @@ mod database;
 mod destinations;
 mod error;
 mod expire;
+mod finder;
 mod keys;
 mod letters;
 mod live;
+mod load;
 mod mark;
 mod open;
+mod outcome;
+mod parking;
 mod queue;
 mod readers;
 mod records;

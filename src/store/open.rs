@@ -17,26 +17,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use super::adopt::{self, Ground, adopt_segment};
+use super::adopt::{Ground, adopt_segment};
 use super::ballast::Ballast;
-use super::catalog::{self, Catalog, Changes, decode, remove_folder};
+use super::catalog::{Catalog, Changes, remove_folder};
 use super::database::{self, sync_folder};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
+use super::load::open_catalog;
 use super::readers::Readers;
-use super::records::{self, DestinationRecord, HighWater, Registered, Totals};
+use super::records::{self, HighWater, Registered, Totals};
 use super::recover::{Adoption, AdoptionMemory};
 use super::segment::{Active, SegmentId};
 use super::state::{Inner, Parts};
 use super::writer::{self, Writer};
 use crate::config::StoreSettings;
 use crate::event::{DestinationId, Timestamp};
-
-/// A catalog of at most this size is read whole at a start, so that damage is found before anything relies on it.
-const READ_WHOLE: u64 = 64 << 20;
-/// A file that asks for a catalog made from the segments: `verify --repair` leaves it.
-pub(super) const REBUILD: &str = "rebuild-catalog";
 
 /// A line of the lock file: a store was opened here, so there must be one.
 const OPENED: &str = "opened";
@@ -124,18 +120,23 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         lock,
     }));
     for run in incomplete {
-        let lost = inner.count_anew(run, "chunks of it are missing")?;
-        findings.push(Finding {
-            what: format!("run {run} is not complete: {lost}"),
-            serious: true,
-        });
+        let lost = inner.count_anew(run, "chunks of it are missing or damaged")?;
+        if !lost.is_empty() {
+            findings.push(Finding {
+                what: format!("run {run} is not complete: {lost}"),
+                serious: true,
+            });
+        }
     }
     let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
     for state in states {
         inner.recount(&state)?;
     }
     inner.note_catalog_bytes();
-    inner.ballast.take(inner.free_bytes()?, settings.min_free);
+    let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
+    if missing > 0 {
+        tracing::warn!(missing, "no_room_for_the_ballast");
+    }
     inner.note_opened(OPENED)?;
     let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
@@ -143,102 +144,6 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         .spawn(move || writer.run_watched(&commands))
         .map_err(|error| Error::io("failed to start the writer's thread for", folder, &error))?;
     Ok((inner, findings))
-}
-
-/// A catalog that was opened and read.
-struct Loaded {
-    catalog: Catalog,
-    destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
-    totals: Totals,
-    registry: BTreeMap<SegmentId, Registered>,
-    unfinished: bool,
-}
-
-/// Step 2. The flag says that it is new.
-fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Loaded, bool)> {
-    let folder = ground.folder;
-    let generations = catalog::generations(folder)?;
-    let Some(&newest) = generations.last() else {
-        return Ok((Loaded::of(Catalog::create(folder, 1)?)?, true));
-    };
-    let path = catalog::generation_path(folder, newest);
-    let rebuild = folder.join(REBUILD);
-    let why = if rebuild.exists() {
-        Error::damaged(path.display().to_string(), "it is to be made again from the segments")
-    } else {
-        let healed = adopt::heal(&path, catalog::SHAPE, ground, false);
-        let loaded = healed.and_then(|healed| {
-            let (catalog, _) = Catalog::open(folder)?;
-            Ok((healed, Loaded::of(catalog)?))
-        });
-        match loaded {
-            Ok((_, loaded)) if loaded.unfinished => {
-                // The start that made it did not come to its end: everything in it comes from the segments.
-                drop(loaded);
-                for generation in generations {
-                    remove_folder(&catalog::generation_path(folder, generation))?;
-                }
-                sync_folder(folder)?;
-                return Ok((Loaded::of(Catalog::create(folder, newest + 1)?)?, true));
-            }
-            Ok((healed, loaded)) => {
-                findings.extend(healed.into_iter().map(|what| Finding {
-                    what: format!("the catalog: {what}"),
-                    serious: false,
-                }));
-                return Ok((loaded, false));
-            }
-            Err(error @ (Error::Damaged { .. } | Error::Database { full: false, .. })) => error,
-            // A newer format, a full disk, no rights: nothing that a new catalog would mend.
-            Err(error) => return Err(error),
-        }
-    };
-    for generation in generations {
-        let path = catalog::generation_path(folder, generation);
-        let aside = ground.aside(&format!("catalog.{generation}"));
-        adopt::set_aside(&path, &aside, &why.to_string())?;
-        findings.push(Finding {
-            what: format!(
-                "the catalog cannot be used ({why}); it was set aside as {}",
-                aside.display()
-            ),
-            serious: true,
-        });
-    }
-    let loaded = Loaded::of(Catalog::create(folder, newest + 1)?)?;
-    if rebuild.exists() {
-        std::fs::remove_file(&rebuild).map_err(|error| Error::io("failed to remove", &rebuild, &error))?;
-    }
-    Ok((loaded, true))
-}
-
-impl Loaded {
-    fn of(catalog: Catalog) -> Result<Self> {
-        check_format(&catalog)?;
-        if catalog.bytes() <= READ_WHOLE {
-            catalog.each(b"", |_, _| Ok(true))?;
-        }
-        let unfinished = catalog.get_bytes(keys::UNFINISHED)?.is_some();
-        let totals = catalog.get(keys::TOTALS)?.unwrap_or_default();
-        let mut destinations = BTreeMap::new();
-        catalog.each(keys::DESTINATIONS, |key, value| {
-            let record: DestinationRecord = decode(key, value)?;
-            destinations.insert(record.id.clone(), Arc::new(DestinationState::new(record)));
-            Ok(true)
-        })?;
-        let mut registry = BTreeMap::new();
-        catalog.each(keys::SEGMENTS, |key, value| {
-            registry.insert(keys::segment_of(key)?, decode::<Registered>(key, value)?);
-            Ok(true)
-        })?;
-        Ok(Self {
-            catalog,
-            destinations,
-            totals,
-            registry,
-            unfinished,
-        })
-    }
 }
 
 /// The folder, 0700 and ours, and the lock in it.
@@ -333,17 +238,6 @@ fn planted(folder: &Path, me: u32) -> Result<Option<String>> {
     Ok(None)
 }
 
-fn check_format(catalog: &Catalog) -> Result<()> {
-    match catalog.get::<u32>(keys::FORMAT)? {
-        Some(found) if found > records::FORMAT => Err(Error::Newer {
-            found,
-            known: records::FORMAT,
-        }),
-        Some(_) => Ok(()),
-        None => Err(Error::damaged("catalog", "it has no format version")),
-    }
-}
-
 impl Opening<'_> {
     /// Steps 3 to 6. Returns the new active segment.
     fn settle_segments(&mut self, catalog_is_new: bool, opened_before: bool) -> Result<Active> {
@@ -377,7 +271,7 @@ impl Opening<'_> {
             self.adoption(true).take_moved()?;
         }
         self.note_missing(&folders)?;
-        if lost_catalog {
+        if lost_catalog && (self.memory.adopted > 0 || self.memory.damage) {
             self.findings.push(Finding {
                 what: format!(
                     "the catalog was lost and has been made again from {} segments: {} runs. Events of segments \

@@ -14,19 +14,12 @@ use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::records::{Attempt, Cursor, Letter, LetterState, Queued, Step};
+use super::outcome::{Outcome, apply_outcome};
+use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
-use super::run::{RunRecord, RunState};
 use super::runs::Numbered;
-use super::state::{Inner, bounded};
+use super::state::Inner;
 use crate::event::{self, DestinationId, RunId, Timestamp};
-
-/// The longest reason that a letter keeps, in characters.
-const REASON_CHARACTERS: usize = 300;
-/// Letters in one atomic group of changes, which must stay small; more than this at once only `resume --bury` makes.
-const LETTERS_PER_GROUP: usize = 48;
-/// Attempts that are kept of a run.
-const ATTEMPTS: u8 = 50;
 
 /// A place in a line. Later events have greater ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +73,7 @@ struct Outstanding {
 
 /// Reads and acknowledges one line.
 pub struct Queue {
-    store: Arc<Inner>,
+    pub(super) store: Arc<Inner>,
     destination: Arc<DestinationState>,
     line: Line,
     cursor: Cursor,
@@ -89,7 +82,7 @@ pub struct Queue {
     from_item: u64,
     outstanding: VecDeque<Outstanding>,
     /// Where the next attempt at a run is kept.
-    attempt: Option<(RunId, u8)>,
+    pub(super) attempt: Option<(RunId, u8)>,
 }
 
 impl Queue {
@@ -154,35 +147,6 @@ impl Queue {
         self.settle(&done, &reasons, now, last)
     }
 
-    /// Keeps an attempt with the runs whose events were in it.
-    pub fn note_attempt(
-        &mut self,
-        at: Timestamp,
-        events: &[Leased],
-        bytes: u64,
-        answer: &str,
-        took: u64,
-    ) -> Result<()> {
-        let mut changes = Changes::new();
-        for group in events.chunk_by(|a, b| a.run == b.run) {
-            let (Some(first), Some(last)) = (group.first(), group.last()) else {
-                continue;
-            };
-            let attempt = Attempt {
-                at,
-                events: group.len() as u64,
-                rows: (first.row, last.row),
-                bytes,
-                answer: bounded(answer, 120),
-                took,
-            };
-            let slot = self.attempt_slot(first.run)?;
-            changes.next_group();
-            changes.put(keys::attempt(first.run, slot), &attempt)?;
-        }
-        self.store.catalog.apply(changes)
-    }
-
     /// Makes the cursor durable now.
     pub fn sync(&self) -> Result<()> {
         self.store.catalog.commit()
@@ -206,27 +170,6 @@ impl Queue {
             }
         }
         Ok(())
-    }
-
-    /// The next slot of a run's attempts: the first free one, then the oldest.
-    fn attempt_slot(&mut self, run: RunId) -> Result<u8> {
-        let slot = match self.attempt {
-            Some((known, slot)) if known == run => slot,
-            _ => {
-                let kept = self.store.attempts_by_slot(run)?;
-                let oldest = kept
-                    .iter()
-                    .min_by_key(|(_, attempt)| attempt.at)
-                    .map_or(0, |(slot, _)| *slot);
-                if kept.len() < usize::from(ATTEMPTS) {
-                    kept.len() as u8
-                } else {
-                    oldest
-                }
-            }
-        };
-        self.attempt = Some((run, (slot + 1) % ATTEMPTS));
-        Ok(slot)
     }
 
     // ---- reading
@@ -311,12 +254,12 @@ impl Queue {
                 return Ok(false);
             };
             if part.chunk.is_none() {
-                part.chunk = match load_chunk(&self.store, step, &part.places) {
+                part.chunk = match load_chunk(&self.store, part.run, step, &part.places) {
                     Ok(loaded) => loaded,
                     // Its segment may have gone after what was needed of it was moved.
                     Err(_) => {
                         part.places = self.store.chunks_of(part.run)?;
-                        load_chunk(&self.store, step, &part.places)?
+                        load_chunk(&self.store, part.run, step, &part.places)?
                     }
                 };
             }
@@ -473,65 +416,6 @@ impl Queue {
     }
 }
 
-#[derive(Default)]
-struct Outcome<'a> {
-    delivered: Vec<u64>,
-    buried: Vec<(u64, &'a &'a str)>,
-}
-
-fn apply_outcome(
-    store: &Inner,
-    run: RunId,
-    outcome: &Outcome<'_>,
-    requeued: bool,
-    now: Timestamp,
-    changes: &mut Changes,
-) -> Result<()> {
-    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
-        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
-        return Ok(());
-    };
-    let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
-    record.delivered += delivered;
-    record.dead_events += buried;
-    record.dead_letters += buried;
-    record.pending = record.pending.saturating_sub(delivered + buried);
-    record.state = if record.pending == 0 {
-        RunState::Delivered
-    } else {
-        RunState::Delivering
-    };
-    record.delivered_at = (record.pending == 0).then_some(now);
-    for (number, (row, reason)) in outcome.buried.iter().enumerate() {
-        let earlier = store.letter(run, *row)?;
-        let letter = Letter {
-            state: LetterState::Dead,
-            reason: bounded(reason, REASON_CHARACTERS),
-            at: now,
-            times: earlier.as_ref().map_or(0, |letter| letter.times) + 1,
-            row_only: false,
-            mended: earlier.and_then(|letter| letter.mended),
-        };
-        if number % LETTERS_PER_GROUP == LETTERS_PER_GROUP - 1 {
-            changes.next_group();
-        }
-        changes.put(keys::letter(run, *row), &letter)?;
-    }
-    if requeued {
-        for row in &outcome.delivered {
-            if let Some(letter) = store.letter(run, *row)? {
-                let letter = Letter {
-                    state: LetterState::Delivered,
-                    at: now,
-                    ..letter
-                };
-                changes.put(keys::letter(run, *row), &letter)?;
-            }
-        }
-    }
-    changes.put(keys::run(run), &record)
-}
-
 fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {
     let Some(&run) = read.parts.get(read.step.part as usize) else {
         return Ok(None);
@@ -547,7 +431,7 @@ fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {
 }
 
 /// The chunk at a step, or the next one there is: chunks that are not listed any more were lost, and are accounted for.
-fn load_chunk(store: &Inner, step: &mut Step, places: &[Numbered]) -> Result<Option<(Chunk, usize, u64)>> {
+fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -> Result<Option<(Chunk, usize, u64)>> {
     let index = places.partition_point(|one| one.sequence < step.chunk);
     let Some(&Numbered { sequence, place }) = places.get(index) else {
         return Ok(None);
@@ -564,7 +448,7 @@ fn load_chunk(store: &Inner, step: &mut Step, places: &[Numbered]) -> Result<Opt
         // A handle holds what was read through it: none is kept behind the reader.
         store.readers.leave(before.place.segment);
     }
-    let chunk = store.readers.chunk(place, store.values_of(place.segment)?)?;
+    let chunk = store.chunk_of(run, place)?;
     let (at, row) = {
         let mut records = chunk.records();
         for _ in 0..step.record {

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::catalog::parking::Guarded;
 use super::chunk::Chunk;
 use super::database::give_memory_back;
 use super::error::{Error, Result};
+use super::parking::Guarded;
 use super::records::Place;
 use super::segment::{Reader, SegmentId};
 

@@ -231,6 +231,19 @@ impl Adoption<'_> {
         Ok(())
     }
 
+    /// Runs that the catalog knows and that have chunks in a damaged segment are counted anew.
+    pub(super) fn note_known_runs(&mut self, segment: SegmentId) -> Result<()> {
+        let mut runs = BTreeSet::new();
+        self.catalog.each(keys::EXTENTS, |key, _| {
+            if keys::extent_segment(key) == Some(segment) {
+                runs.extend(keys::run_of(key));
+            }
+            Ok(true)
+        })?;
+        self.memory.incomplete.extend(runs);
+        Ok(())
+    }
+
     fn adopt(&mut self, mut closed: Closed, found: BTreeMap<SegmentId, Found>) -> Result<()> {
         let run = closed.run.id;
         let number = self.number_of(&closed)?;

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use super::adopt::{self, Ground};
 use super::catalog::{Changes, decode};
+use super::commit::put_extent;
 use super::database::write_file;
 use super::error::Result;
 use super::keys;
-use super::open::REBUILD;
-use super::records::{Cursor, Letter, LetterState, Queued, Registered, Step};
+use super::load::REBUILD;
+use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
 use super::recover;
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
@@ -187,10 +188,12 @@ impl Inner {
             let from = self.waits_from(&run)?;
             let mut changes = Changes::new();
             let count = self.count_chunks(&run, from)?;
+            self.forget_chunks(id, &count.unreadable, &mut changes)?;
             let requeued = self.requeued(&run, &count, now, &mut changes)?;
             let waiting = count.waiting + requeued;
             let lost = run.pending.saturating_sub(waiting);
             if lost == 0 {
+                self.catalog.apply(changes)?;
                 return Ok(String::new());
             }
             let mut letters = 0;
@@ -232,15 +235,36 @@ impl Inner {
         Ok(told)
     }
 
+    /// A run's lists lose chunks that cannot be read, so that nobody waits for them.
+    fn forget_chunks(&self, run: RunId, gone: &[Place], changes: &mut Changes) -> Result<()> {
+        let segments: BTreeSet<SegmentId> = gone.iter().map(|place| place.segment).collect();
+        for segment in segments {
+            changes.next_group();
+            self.catalog.each(&keys::extents_in(run, segment), |key, _| {
+                if !keys::is_mended(key) {
+                    changes.remove(key.to_vec());
+                }
+                Ok(true)
+            })?;
+            let (extent, _) = self.extent_in(run, segment)?;
+            let mut kept = Extent::default();
+            for (sequence, value) in extent.numbered() {
+                if !gone.contains(&Place { segment, value }) {
+                    kept.push(sequence, value, extent.dead.contains(&value));
+                }
+            }
+            put_extent(run, segment, &kept, changes);
+        }
+        Ok(())
+    }
+
     /// Reads all chunks of a run that are listed.
     fn count_chunks(&self, run: &RunRecord, from: Option<Step>) -> Result<Count> {
         let mut count = Count::default();
         let mut previous: Option<(u32, u64)> = None;
         for Numbered { sequence, place } in self.chunks_of(run.id)? {
-            let read = self
-                .values_of(place.segment)
-                .and_then(|values| self.readers.chunk(place, values));
-            let Ok(chunk) = read else {
+            let Ok(chunk) = self.chunk_of(run.id, place) else {
+                count.unreadable.push(place);
                 continue;
             };
             let next = previous.map_or(0, |(sequence, _)| sequence + 1);
@@ -366,6 +390,8 @@ impl Inner {
 struct Count {
     /// Events that wait and can be read.
     waiting: u64,
+    /// Chunks that cannot be read.
+    unreadable: Vec<Place>,
     /// Rows that cannot be read: the first, and the one after the last.
     gaps: Vec<(u64, u64)>,
     /// Rows that waited and cannot be read.

@@ -84,8 +84,8 @@ impl Writer {
 
     // ---- a full disk
 
-    /// Whether an error says that the disk under the segments is full. Under the catalog it ends the process: what the
-    /// catalog had not synced is in the segments, and only a start reads them.
+    /// Whether an error says that the disk under the segments is full. Under the catalog the catalog
+    /// has dealt with it, or it ends the process.
     pub(super) fn is_of_full_disk(&self, error: &Error) -> bool {
         let segments = self.store.segments_folder();
         error.is_disk_full() && error.path().is_some_and(|path| path.starts_with(&segments))
@@ -94,10 +94,11 @@ impl Writer {
     /// The active segment is let go.
     pub(super) fn let_go(&mut self, error: &Error) -> Result<()> {
         tracing::error!(%error, "disk_full");
+        // Before anybody learns of it: what they do next needs room, too.
+        self.store.catalog.ballast.release()?;
         self.store.disk_full.with(|full| {
             full.get_or_insert_with(|| error.clone());
         });
-        self.store.ballast.release()?;
         self.open.clear();
         if let Some(active) = self.active.take() {
             self.store.readers.release_active();

@@ -4,8 +4,9 @@
 use super::catalog::decode;
 use super::chunk::Record;
 use super::error::{Error, Result};
+use super::finder::Finder;
 use super::keys;
-use super::letters::{self, Finder};
+use super::letters;
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::replay::salted;
@@ -267,6 +268,18 @@ impl Inner {
         Ok(())
     }
 
+    /// The chunk at a place, which must be the run's.
+    pub(super) fn chunk_of(&self, run: RunId, place: Place) -> Result<super::chunk::Chunk> {
+        let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
+        if chunk.header.run == run && !chunk.header.mend {
+            return Ok(chunk);
+        }
+        Err(Error::damaged(
+            format!("segment {} chunk {}", place.segment, place.value),
+            format!("it is not run {run}'s"),
+        ))
+    }
+
     /// A chunk of a run; where its segment went away meanwhile, from where it is now.
     pub(super) fn chunk_or_moved(
         &self,
@@ -274,7 +287,7 @@ impl Inner {
         sequence: u32,
         place: Place,
     ) -> Result<(Place, super::chunk::Chunk)> {
-        let read = |place: Place| self.readers.chunk(place, self.values_of(place.segment)?);
+        let read = |place: Place| self.chunk_of(run, place);
         match read(place) {
             Ok(chunk) => Ok((place, chunk)),
             Err(error) => {

@@ -113,6 +113,19 @@ impl Inner {
                 missing: min_free - free,
             }));
         }
+        let missing = self.catalog.ballast.take(free, min_free);
+        if missing > 0 {
+            return Ok(Some(Shortage {
+                what: format!(
+                    "only {} are free on the disk of {}, and {} more are needed to open the store again on a full disk; make \
+                     room on the disk",
+                    megabytes(free),
+                    self.settings().path.display(),
+                    megabytes(missing)
+                ),
+                missing,
+            }));
+        }
         Ok(None)
     }
 }

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::ballast::Ballast;
-use super::catalog::parking::Guarded;
 use super::catalog::{Catalog, Changes};
 use super::commit::Closed;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
+use super::parking::Guarded;
 use super::readers::Readers;
 use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
 use super::run::{Closing, NewRun, Origin, RunRecord, RunState};
@@ -47,7 +46,6 @@ pub(super) struct Inner {
     pub(super) history_bytes: AtomicU64,
     pub(super) catalog_bytes: AtomicU64,
     pub(super) full_since: Guarded<Option<Timestamp>>,
-    pub(super) ballast: Ballast,
     /// Since the disk was full under the active segment: the cause. Runs are refused until there is another one.
     pub(super) disk_full: Guarded<Option<Error>>,
     /// One sweep at a time; a replay by reference is made between two.
@@ -89,7 +87,6 @@ impl Inner {
             history_bytes: AtomicU64::new(0),
             catalog_bytes: AtomicU64::new(0),
             full_since: Guarded::new(None),
-            ballast: Ballast::new(&parts.settings.path),
             disk_full: Guarded::new(None),
             sweeping: Guarded::new(Memory::default()),
             next_commit: AtomicU64::new(parts.next_commit),

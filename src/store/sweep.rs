@@ -85,9 +85,6 @@ impl Inner {
         self.sweeping.with(|memory| {
             let mut swept = self.remove_what_may_go(memory, now, 0)?;
             self.expire(memory, now, &mut swept)?;
-            if self.disk_full.with(|full| full.is_none()) {
-                self.ballast.take(self.free_bytes()?, self.settings().min_free);
-            }
             Ok(swept)
         })
     }

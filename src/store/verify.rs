@@ -9,7 +9,7 @@ use super::catalog::decode;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
-use super::records::{Cursor, DestinationRecord, HighWater, Letter, Queued, Registered, SealedAs, Seen};
+use super::records::{Cursor, DestinationRecord, HighWater, Letter, Place, Queued, Registered, SealedAs, Seen};
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
 use super::segment::{Seal, SegmentId};
@@ -293,6 +293,13 @@ impl Inner {
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
             return Ok(());
         };
+        let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+        let is_new =
+            |place: Place| high.is_some_and(|high| place.segment == high.segment && place.value >= high.values);
+        if chunks.iter().any(|one| is_new(one.place)) {
+            // Behind the high-water mark nothing was read: somebody may be writing there.
+            return Ok(());
+        }
         let contiguous = chunks.len() as u64 == u64::from(last.sequence - first.sequence) + 1;
         let unread = chunks.len() - counted.sequences.len().min(chunks.len());
         let place = format!("run {id}");

@@ -214,8 +214,8 @@ impl Writer {
                         Ok(())
                     }
                     Err(error) => {
-                        answer(&reply, Err(error.clone()))?;
-                        Err(error)
+                        self.fail(&error);
+                        answer(&reply, Err(error))
                     }
                 }
             }
@@ -233,8 +233,8 @@ impl Writer {
                 match self.place(run, &chunk::encode(&packed, placing), &users::anyone()) {
                     Ok(place) => self.waiting.push(Waiting::Mend(run, place, reply)),
                     Err(error) => {
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
+                        self.fail(&error);
+                        drop(reply.send(Err(error)));
                     }
                 }
                 Ok(())
@@ -248,8 +248,8 @@ impl Writer {
                     Ok(places) => self.waiting.push(Waiting::Moved(places, reply)),
                     Err(error) => {
                         let error: Error = error;
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
+                        self.fail(&error);
+                        drop(reply.send(Err(error)));
                     }
                 }
                 Ok(())
@@ -325,10 +325,11 @@ impl Writer {
             None => Err(self.full_error()),
         };
         if let Err(error) = synced {
+            // First of all what decides whether anything is acknowledged any more.
+            self.fail(&error);
             for one in waiting {
                 one.refuse(&error);
             }
-            self.fail(&error);
             return;
         }
         let mut woken = Vec::new();

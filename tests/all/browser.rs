@@ -45,10 +45,10 @@ fn the_console_in_a_browser() {
     let Some(folder) = folder() else { return };
     let stage = Stage::set();
     let admin = stage.pintle.json(&["token", "--admin"]);
-    let screenshots = std::env::var_os("PINTLE_TEST_SCREENSHOTS").map_or_else(
-        || std::env::temp_dir().join(format!("pintle-screenshots-{}", std::process::id())),
-        PathBuf::from,
-    );
+    // Named, they stay to be looked at.
+    let named = std::env::var_os("PINTLE_TEST_SCREENSHOTS").map(PathBuf::from);
+    let temporary = std::env::temp_dir().join(format!("pintle-screenshots-{}", std::process::id()));
+    let screenshots = named.clone().unwrap_or_else(|| temporary.clone());
     let mut child = Command::new("node")
         .arg("console.mjs")
         .current_dir(&folder)
@@ -75,7 +75,9 @@ fn the_console_in_a_browser() {
         "{status}; screenshots are in {}",
         screenshots.display()
     );
-    eprintln!("screenshots are in {}", screenshots.display());
+    if named.is_none() {
+        std::fs::remove_dir_all(&temporary).expect("its screenshots go");
+    }
 }
 
 fn play(stage: &Stage, asked: &Value) -> Value {

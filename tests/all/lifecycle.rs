@@ -2,6 +2,7 @@
 //! answered is lost.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -250,6 +251,49 @@ fn requests_wait_in_systemds_socket_while_pintle_restarts() {
         });
     }
     assert!(pintle.log().contains("listening on the socket that systemd opened"));
+}
+
+#[test]
+fn restarts_under_load_fail_no_request_where_the_socket_is_held() {
+    let looker = Looker::start();
+    let gateway = Gateway::start(Settings::default());
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut pintle = Pintle::start_on(Config::for_looker(&looker), Some(socket));
+    let hub = pintle.hub();
+    let stop = AtomicBool::new(false);
+    let sent: u64 = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..3)
+            .map(|caller| {
+                let (hub, stop, gateway) = (hub.clone(), &stop, &gateway);
+                scope.spawn(move || {
+                    let mut sent = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let data = Document::lite(&format!("load{caller}n{sent}"), 1).text().into();
+                        let attached = Delivery::Attachment {
+                            mimetype: "application/json".to_owned(),
+                            data,
+                        };
+                        let execute = Execute::new("rudder_event", &gateway.url(), "key-of-the-source", attached);
+                        let told = hub.execute(&execute);
+                        assert!(told.success, "{}", told.message);
+                        sent += 1;
+                    }
+                    sent
+                })
+            })
+            .collect();
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(pintle.terminate(Duration::from_secs(30)).code(), Some(0));
+            pintle.serve();
+        }
+        stop.store(true, Ordering::Relaxed);
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    assert!(sent > 30, "{sent}");
+    eventually("each row arrives", SOON, || gateway.accepted() >= sent);
+    gateway.seen(|seen| assert_eq!(seen.by_message_id.len() as u64, sent));
+    eprintln!("{sent} deliveries over 5 restarts, none failed");
 }
 
 #[test]

@@ -16,27 +16,34 @@ fn child() {
     };
     let argument = std::env::var("PINTLE_TEST_ARGUMENT").unwrap_or_default();
     let folder = PathBuf::from(std::env::var("PINTLE_TEST_FOLDER").unwrap());
+    // What it says begins on a line of its own.
+    println!();
     match task.as_str() {
         "workload" => super::workload::run(&folder, argument.parse().unwrap()),
         "recover" => super::workload::recover(&folder),
+        "prepare" => super::damage::prepare(&folder),
+        "open-damaged" => super::damage::open(&folder),
+        "fill" => super::full::fill(&folder, &argument),
+        "fail-sync" => super::full::fail_sync(&folder),
+        "commits" => super::cost::commits(&folder, &argument),
         other => panic!("no task {other}"),
     }
 }
 
 /// How a child ended, and what it said.
-pub struct Ended {
-    pub status: Option<ExitStatus>,
-    pub output: String,
+pub(crate) struct Ended {
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) output: String,
 }
 
 /// A child to be.
-pub struct Child {
+pub(crate) struct Child {
     command: Command,
     output: PathBuf,
 }
 
 impl Child {
-    pub fn new(task: &str, folder: &Path, argument: &str) -> Self {
+    pub(crate) fn new(task: &str, folder: &Path, argument: &str) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let output = std::env::temp_dir().join(format!("pintle-child-{}-{number}", std::process::id()));
@@ -50,20 +57,20 @@ impl Child {
         Self { command, output }
     }
 
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// Records what it does below `root` into `log`.
-    pub fn recorded(self, root: &Path, log: &Path) -> Self {
+    pub(crate) fn recorded(self, root: &Path, log: &Path) -> Self {
         self.env("LD_PRELOAD", shim())
             .env("PINTLE_RECORD_ROOT", root)
             .env("PINTLE_RECORD_LOG", log)
     }
 
     /// Runs it; no status where it took longer than the limit.
-    pub fn run(mut self, limit: Duration) -> Ended {
+    pub(crate) fn run(mut self, limit: Duration) -> Ended {
         let file = std::fs::File::create(&self.output).unwrap();
         let mut child = self
             .command
@@ -91,7 +98,7 @@ impl Child {
 }
 
 /// The shim, built once.
-pub fn shim() -> &'static Path {
+pub(crate) fn shim() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let out = std::env::temp_dir().join(format!("pintle-shim-{}.so", std::process::id()));
@@ -109,7 +116,7 @@ pub fn shim() -> &'static Path {
 }
 
 /// A folder for many small stores: in memory where that is possible.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         tempfile::tempdir_in(memory)
@@ -120,14 +127,14 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 /// Randomness that one number reproduces.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -135,11 +142,11 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    pub fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 }

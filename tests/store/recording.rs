@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// One thing that was done to the files.
 #[derive(Debug, Clone)]
-pub enum Done {
+pub(crate) enum Done {
     Create(String),
     Write {
         path: String,
@@ -22,7 +22,7 @@ pub enum Done {
 
 impl Done {
     /// Whether it changes names.
-    pub const fn is_of_names(&self) -> bool {
+    pub(crate) const fn is_of_names(&self) -> bool {
         matches!(
             self,
             Self::Create(_) | Self::Rename(..) | Self::Unlink(_) | Self::MakeFolder(_) | Self::RemoveFolder(_)
@@ -31,7 +31,7 @@ impl Done {
 }
 
 /// Reads a log of the shim's.
-pub fn read(log: &Path) -> Vec<Done> {
+pub(crate) fn read(log: &Path) -> Vec<Done> {
     let bytes = std::fs::read(log).unwrap_or_default();
     let mut rest = bytes.as_slice();
     let mut all = Vec::new();

@@ -28,7 +28,7 @@ enum Change {
 
 /// The files and folders of a store, with what is durable of them.
 #[derive(Clone, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     files: Vec<File>,
     names: BTreeMap<String, usize>,
     folders: BTreeSet<String>,
@@ -36,7 +36,7 @@ pub struct Disk {
 
 /// How much of what was not synced is there.
 #[derive(Clone, Copy, Debug)]
-pub enum Kept {
+pub(crate) enum Kept {
     All,
     Nothing,
     Percent(usize),
@@ -44,7 +44,7 @@ pub enum Kept {
 
 impl Disk {
     /// From a folder that is durable as it is.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut disk = Self::default();
         disk.add(root, "");
         disk
@@ -73,7 +73,7 @@ impl Disk {
     }
 
     /// As a cut after the first `cut` of `done` may leave it. Names are decided by `dice`.
-    pub fn after(&self, done: &[Done], cut: usize, kept: Kept, dice: &mut Dice) -> Self {
+    pub(crate) fn after(&self, done: &[Done], cut: usize, kept: Kept, dice: &mut Dice) -> Self {
         let done = &done[..cut];
         let mut disk = self.clone();
         // All data, with all names, to know which file each write went to.
@@ -145,7 +145,7 @@ impl Disk {
     }
 
     /// Writes it below a folder.
-    pub fn write(&self, root: &Path) {
+    pub(crate) fn write(&self, root: &Path) {
         for folder in &self.folders {
             std::fs::create_dir_all(root.join(folder)).unwrap();
         }

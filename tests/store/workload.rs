@@ -15,12 +15,12 @@ use pintle::store::{Closing, Line, NewRun, Origin, RunKind, RunRecord, RunState,
 
 use super::child::Dice;
 
-pub const DESTINATIONS: [&str; 3] = ["one", "two", "slow"];
+pub(crate) const DESTINATIONS: [&str; 3] = ["one", "two", "slow"];
 /// Runs are stored then; sweeps happen much later.
-pub const THEN: Timestamp = Timestamp(1_780_000_000_000);
+pub(crate) const THEN: Timestamp = Timestamp(1_780_000_000_000);
 const LATER: Timestamp = Timestamp(1_781_000_000_000);
 
-pub fn settings(path: &Path) -> StoreSettings {
+pub(crate) fn settings(path: &Path) -> StoreSettings {
     StoreSettings {
         path: path.to_owned(),
         min_free: 0,
@@ -30,7 +30,7 @@ pub fn settings(path: &Path) -> StoreSettings {
     }
 }
 
-pub fn new_run(number: u64, to: &str) -> NewRun {
+pub(crate) fn new_run(number: u64, to: &str) -> NewRun {
     NewRun {
         id: RunId::new(THEN.plus(number), u128::from(number)),
         kind: RunKind::Looker,
@@ -50,12 +50,12 @@ pub fn new_run(number: u64, to: &str) -> NewRun {
 }
 
 /// The number that a run was made of.
-pub fn number_of(run: &RunRecord) -> u64 {
+pub(crate) fn number_of(run: &RunRecord) -> u64 {
     (run.id.0.timestamp_ms() as i64 - THEN.0) as u64
 }
 
 /// The event of a row: incompressible, so that segments fill.
-pub fn event(number: u64, row: u64, len: usize) -> Vec<u8> {
+pub(crate) fn event(number: u64, row: u64, len: usize) -> Vec<u8> {
     let mut dice = Dice::new(number * 1_000_003 + row);
     let mut noise = String::new();
     while noise.len() < len {
@@ -65,7 +65,13 @@ pub fn event(number: u64, row: u64, len: usize) -> Vec<u8> {
 }
 
 /// Stores a run. Each eleventh row becomes no event.
-pub fn store_run(store: &Store, number: u64, to: &str, rows: u64, len: usize) -> pintle::store::Result<RunRecord> {
+pub(crate) fn store_run(
+    store: &Store,
+    number: u64,
+    to: &str,
+    rows: u64,
+    len: usize,
+) -> pintle::store::Result<RunRecord> {
     let mut writer = store.begin(new_run(number, to))?;
     for row in 1..=rows {
         if row % 11 == 0 {
@@ -85,7 +91,7 @@ struct Life<'a> {
 }
 
 /// The child's task: lives so long.
-pub fn run(folder: &Path, seed: u64) {
+pub(crate) fn run(folder: &Path, seed: u64) {
     let told = std::fs::File::options()
         .create(true)
         .append(true)
@@ -211,7 +217,7 @@ impl Life<'_> {
 }
 
 /// The child's task: opens, which is what is recorded, and ends at once.
-pub fn recover(folder: &Path) {
+pub(crate) fn recover(folder: &Path) {
     let (_store, findings) = Store::open(&settings(&folder.join("store")), THEN).unwrap();
     assert!(findings.iter().all(|finding| !finding.serious), "{findings:?}");
     std::process::exit(0);
@@ -219,14 +225,14 @@ pub fn recover(folder: &Path) {
 
 /// What was told before a cut.
 #[derive(Default, Debug, Clone)]
-pub struct Told {
+pub(crate) struct Told {
     /// Number to rows and destination.
-    pub answered: BTreeMap<u64, (u64, String)>,
-    pub touched: BTreeSet<u64>,
+    pub(crate) answered: BTreeMap<u64, (u64, String)>,
+    pub(crate) touched: BTreeSet<u64>,
 }
 
 impl Told {
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut told = Self::default();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -244,7 +250,7 @@ impl Told {
 }
 
 /// Opens what a cut has left, and compares it with what was told.
-pub fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
+pub(crate) fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
     let fail = |what: String| Err(what);
     let (store, findings) = Store::open(&settings(store_folder), THEN).map_err(|error| format!("open: {error}"))?;
     if let Some(finding) = findings.iter().find(|finding| finding.serious) {

@@ -193,7 +193,7 @@ fn every_value_is_found_without_sled() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
-    for number in 1..=8_000 {
+    for number in 1..=2_000 {
         store_run(&store, number, "one", 2 + number % 40);
     }
     store.close().unwrap();

@@ -45,7 +45,7 @@ fn bury(store: &Store, to: &str, every: usize) {
         let Some(last) = leased.last() else { return };
         let buried: Vec<_> = leased
             .iter()
-            .filter(|one| one.row as usize % every == 0)
+            .filter(|one| (one.row as usize).is_multiple_of(every))
             .map(|one| (one.position, format!("row {} is bad", one.row)))
             .collect();
         queue
@@ -159,7 +159,10 @@ fn a_slow_destination_and_dead_letters_are_moved_and_their_segment_goes() {
     assert_eq!(letters(&store, slow.id).len(), 100);
 }
 
-fn letters(store: &Store, run: RunId) -> Vec<(u64, String, Option<Vec<u8>>, Option<Vec<u8>>)> {
+/// Row, reason, event, row JSON.
+type Told = (u64, String, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn letters(store: &Store, run: RunId) -> Vec<Told> {
     let run = store.run(run).unwrap().unwrap();
     let mut all = Vec::new();
     store
@@ -219,7 +222,7 @@ fn history_gives_way_before_a_run_is_refused_and_a_replay_keeps_what_it_needs() 
     for number in 1..=6 {
         // 20 MB each: more than fits, all of it delivered.
         store_noise(&store, number, "one", 10_000, 3_000);
-        first.get_or_insert(store.runs(None, 10).unwrap()[0].clone());
+        first.get_or_insert_with(|| store.runs(None, 10).unwrap()[0].clone());
         drain(&store, "one", 1_000);
     }
     assert!(store.space().unwrap().bytes < 80_000_000);

@@ -132,7 +132,8 @@ impl Pintle {
         self.path("store")
     }
 
-    fn command(&self) -> Command {
+    /// The binary with this configuration, for a verb.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pintle"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PINTLE_") {
@@ -364,7 +365,12 @@ impl Pintle {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        usage(self.child.as_ref().expect("it runs").id())
+        usage(self.process())
+    }
+
+    /// The server's process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     pub(crate) fn log(&self) -> String {

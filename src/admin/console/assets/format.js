@@ -30,20 +30,21 @@ export function bytes(number) {
   return `${number ?? 0} B`;
 }
 
-const isToday = (date) => date.toDateString() === new Date().toDateString();
+/** Within half a day a clock's time is enough, also over midnight. */
+const isNear = (date) => Math.abs(Date.now() - date) < 12 * 3_600_000;
 
-/** `14:05`, or `23 Nov 14:05` of another day. */
+/** `14:05`, or `23 Nov 14:05` where that is long ago. */
 export function time(at) {
   if (!at) return '–';
   const date = new Date(at);
-  return isToday(date) ? clock.format(date) : `${day.format(date)} ${clock.format(date)}`;
+  return isNear(date) ? clock.format(date) : `${day.format(date)} ${clock.format(date)}`;
 }
 
 /** `14:05:09` */
 export function exact(at) {
   if (!at) return '–';
   const date = new Date(at);
-  return isToday(date) ? exactClock.format(date) : `${day.format(date)} ${exactClock.format(date)}`;
+  return isNear(date) ? exactClock.format(date) : `${day.format(date)} ${exactClock.format(date)}`;
 }
 
 /** Everything, for a tooltip. */

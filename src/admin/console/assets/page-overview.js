@@ -7,21 +7,21 @@ import { badge, destinationLink, facts, moment, runsTable, table } from './parts
 import { plot } from './plot.js';
 
 const gateway = (one) => `RudderStack of ${f.destinationName(one)}`;
-const kept = (events) => (events ? `; ${f.many(events, 'event')} ${events === 1 ? 'is' : 'are'} kept` : '; nothing waits for it');
+const kept = (events) => (events ? `${f.many(events, 'event')} ${events === 1 ? 'is' : 'are'} kept` : 'nothing waits for it');
 
 /** What is wrong with one destination, or null. */
 function trouble(one) {
   const since = one.since ? ` since ${f.time(one.since)}` : '';
   const waiting = one.backlog.events;
   // What to do about it follows the colon, in the list below.
-  const why = one.reason?.split(':')[0];
+  const why = one.reason ? ` – ${one.reason.split(':')[0]} –` : '';
   switch (one.state) {
     case 'held':
-      return [4, `Nothing goes to ${gateway(one)}${since}${why ? ` (${why})` : ''}${kept(waiting)}.`];
+      return [4, `Nothing goes to ${gateway(one)}${since}${why} and ${kept(waiting)}`];
     case 'backing_off':
-      return one.attempts < 2 ? null : [3, `${gateway(one)} has not taken events${since}${why ? ` (${why})` : ''}${kept(waiting)}, and it is tried again.`];
+      return one.attempts < 2 ? null : [3, `${gateway(one)} has not taken events${since}${why} and is tried again; ${kept(waiting)}`];
     case 'paused':
-      return [2, `Deliveries to ${f.destinationName(one)} are paused${since}${kept(waiting)}.`];
+      return [2, `Deliveries to ${f.destinationName(one)} are paused${since}; ${kept(waiting)}`];
     default:
       return null;
   }
@@ -36,8 +36,8 @@ export function sentence(status) {
   if (troubles.length > 0) {
     const [[level, said]] = troubles;
     const others = troubles.length - 1;
-    const more = others ? ` ${others === 1 ? 'Another destination is' : `${others} other destinations are`} in trouble, too.` : '';
-    return { kind: level >= 4 ? 'bad' : 'warn', text: said + more };
+    const more = others ? `; ${others === 1 ? 'another destination is' : `${others} other destinations are`} in trouble, too` : '';
+    return { kind: level >= 4 ? 'bad' : 'warn', text: `${said}${more}.` };
   }
   const letters = status.dead_letters;
   const aside = letters ? `, but ${f.many(letters, 'dead letter')} ${letters === 1 ? 'wants' : 'want'} a look` : '';
@@ -137,6 +137,6 @@ function destinationsTable(list) {
     { name: 'Rate', number: true, cell: (one) => f.rate(one.events_per_second) },
     { name: 'Forecast', cell: forecast },
     { name: 'Delivered', number: true, cell: (one) => f.short(one.delivered) },
-    { name: 'Dead letters', number: true, cell: (one) => (one.dead_letters ? h('a', { href: `#/dead${query({ destination: one.id })}` }, f.count(one.dead_letters)) : '0') },
+    { name: 'Dead', number: true, cell: (one) => (one.dead_letters ? h('a', { href: `#/dead${query({ destination: one.id })}` }, f.count(one.dead_letters)) : '0') },
   ], list, 'None yet: the first run makes one, or the configuration names it.');
 }

@@ -1,0 +1,127 @@
+//! The catalog at a start: opened, read, its format checked; or set aside and made anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::adopt::{self, Ground};
+use super::catalog::{self, Catalog, decode};
+use super::database::sync_folder;
+use super::destinations::DestinationState;
+use super::error::{Error, Result};
+use super::keys;
+use super::open::Finding;
+use super::records::{self, DestinationRecord, Registered, Totals};
+use super::segment::SegmentId;
+use crate::event::DestinationId;
+
+/// A catalog of at most this size is read whole at a start, so that damage is found before anything relies on it.
+const READ_WHOLE: u64 = 64 << 20;
+/// A file that asks for a catalog made from the segments: `verify --repair` leaves it.
+pub(super) const REBUILD: &str = "rebuild-catalog";
+
+/// A catalog that was opened and read.
+pub(super) struct Loaded {
+    pub(super) catalog: Catalog,
+    pub(super) destinations: BTreeMap<DestinationId, Arc<DestinationState>>,
+    pub(super) totals: Totals,
+    pub(super) registry: BTreeMap<SegmentId, Registered>,
+    unfinished: bool,
+}
+
+/// Step 2. The flag says that it is new.
+pub(super) fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Loaded, bool)> {
+    let folder = ground.folder;
+    let generations = catalog::generations(folder)?;
+    let Some(&newest) = generations.last() else {
+        return Ok((Loaded::of(Catalog::create(folder, 1)?)?, true));
+    };
+    let path = catalog::generation_path(folder, newest);
+    let rebuild = folder.join(REBUILD);
+    let why = if rebuild.exists() {
+        Error::damaged(path.display().to_string(), "it is to be made again from the segments")
+    } else {
+        let healed = adopt::heal(&path, catalog::SHAPE, ground, false);
+        let loaded = healed.and_then(|healed| {
+            let (catalog, _) = Catalog::open(folder)?;
+            Ok((healed, Loaded::of(catalog)?))
+        });
+        match loaded {
+            Ok((_, loaded)) if loaded.unfinished => {
+                // The start that made it did not come to its end: everything in it comes from the segments.
+                drop(loaded);
+                for generation in generations {
+                    catalog::discard(folder, generation)?;
+                }
+                sync_folder(folder)?;
+                return Ok((Loaded::of(Catalog::create(folder, newest + 1)?)?, true));
+            }
+            Ok((healed, loaded)) => {
+                findings.extend(healed.into_iter().map(|what| Finding {
+                    what: format!("the catalog: {what}"),
+                    serious: false,
+                }));
+                return Ok((loaded, false));
+            }
+            Err(error @ (Error::Damaged { .. } | Error::Database { full: false, .. })) => error,
+            // A newer format, a full disk, no rights: nothing that a new catalog would mend.
+            Err(error) => return Err(error),
+        }
+    };
+    for generation in generations {
+        let path = catalog::generation_path(folder, generation);
+        let aside = ground.aside(&format!("catalog.{generation}"));
+        adopt::set_aside(&path, &aside, &why.to_string())?;
+        findings.push(Finding {
+            what: format!(
+                "the catalog cannot be used ({why}); it was set aside as {}",
+                aside.display()
+            ),
+            serious: true,
+        });
+    }
+    let loaded = Loaded::of(Catalog::create(folder, newest + 1)?)?;
+    if rebuild.exists() {
+        std::fs::remove_file(&rebuild).map_err(|error| Error::io("failed to remove", &rebuild, &error))?;
+    }
+    Ok((loaded, true))
+}
+
+impl Loaded {
+    fn of(catalog: Catalog) -> Result<Self> {
+        check_format(&catalog)?;
+        if catalog.bytes() <= READ_WHOLE {
+            catalog.each(b"", |_, _| Ok(true))?;
+        }
+        let unfinished = catalog.get_bytes(keys::UNFINISHED)?.is_some();
+        let totals = catalog.get(keys::TOTALS)?.unwrap_or_default();
+        let mut destinations = BTreeMap::new();
+        catalog.each(keys::DESTINATIONS, |key, value| {
+            let record: DestinationRecord = decode(key, value)?;
+            destinations.insert(record.id.clone(), Arc::new(DestinationState::new(record)));
+            Ok(true)
+        })?;
+        let mut registry = BTreeMap::new();
+        catalog.each(keys::SEGMENTS, |key, value| {
+            registry.insert(keys::segment_of(key)?, decode::<Registered>(key, value)?);
+            Ok(true)
+        })?;
+        Ok(Self {
+            catalog,
+            destinations,
+            totals,
+            registry,
+            unfinished,
+        })
+    }
+}
+
+fn check_format(catalog: &Catalog) -> Result<()> {
+    match catalog.get::<u32>(keys::FORMAT)? {
+        Some(found) if found > records::FORMAT => Err(Error::Newer {
+            found,
+            known: records::FORMAT,
+        }),
+        Some(_) => Ok(()),
+        None => Err(Error::damaged("catalog", "it has no format version")),
+    }
+}

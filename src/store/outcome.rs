@@ -1,0 +1,75 @@
+//! What an acknowledgement makes of a run's record and letters.
+
+use super::catalog::Changes;
+use super::error::Result;
+use super::keys;
+use super::records::{Letter, LetterState};
+use super::run::{RunRecord, RunState};
+use super::state::{Inner, bounded};
+use crate::event::{RunId, Timestamp};
+
+/// The longest reason that a letter keeps, in characters.
+const REASON_CHARACTERS: usize = 300;
+/// Letters in one atomic group of changes, which must stay small; more than this at once only `resume --bury` makes.
+const LETTERS_PER_GROUP: usize = 48;
+
+/// What became of some events of one run.
+#[derive(Default)]
+pub(super) struct Outcome<'a> {
+    pub(super) delivered: Vec<u64>,
+    pub(super) buried: Vec<(u64, &'a &'a str)>,
+}
+
+/// The run's record and letters after it. `requeued`: they were dead letters before.
+pub(super) fn apply_outcome(
+    store: &Inner,
+    run: RunId,
+    outcome: &Outcome<'_>,
+    requeued: bool,
+    now: Timestamp,
+    changes: &mut Changes,
+) -> Result<()> {
+    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
+        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
+        return Ok(());
+    };
+    let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
+    record.delivered += delivered;
+    record.dead_events += buried;
+    record.dead_letters += buried;
+    record.pending = record.pending.saturating_sub(delivered + buried);
+    record.state = if record.pending == 0 {
+        RunState::Delivered
+    } else {
+        RunState::Delivering
+    };
+    record.delivered_at = (record.pending == 0).then_some(now);
+    for (number, (row, reason)) in outcome.buried.iter().enumerate() {
+        let earlier = store.letter(run, *row)?;
+        let letter = Letter {
+            state: LetterState::Dead,
+            reason: bounded(reason, REASON_CHARACTERS),
+            at: now,
+            times: earlier.as_ref().map_or(0, |letter| letter.times) + 1,
+            row_only: false,
+            mended: earlier.and_then(|letter| letter.mended),
+        };
+        if number % LETTERS_PER_GROUP == LETTERS_PER_GROUP - 1 {
+            changes.next_group();
+        }
+        changes.put(keys::letter(run, *row), &letter)?;
+    }
+    if requeued {
+        for row in &outcome.delivered {
+            if let Some(letter) = store.letter(run, *row)? {
+                let letter = Letter {
+                    state: LetterState::Delivered,
+                    at: now,
+                    ..letter
+                };
+                changes.put(keys::letter(run, *row), &letter)?;
+            }
+        }
+    }
+    changes.put(keys::run(run), &record)
+}
