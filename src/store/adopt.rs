@@ -192,8 +192,8 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>, with_snapshots
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut done = Vec::new();
     let conf = path.join("conf");
-    let template = template_conf(shape, ground)?;
-    if std::fs::read(&conf).ok().as_deref() != Some(template.as_slice()) {
+    if database::unit_of(path).is_err() {
+        let template = template_conf(shape, ground)?;
         if conf.exists() {
             set_aside(&conf, &ground.aside(&format!("{name}-conf")), &first.to_string())?;
         }

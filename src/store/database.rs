@@ -53,6 +53,10 @@ impl Database {
                 ));
             }
         }
+        let shape = Shape {
+            segment_size: unit_of(path)?,
+            ..shape
+        };
         remove_leftovers(path)?;
         let db = open_sled(path, shape)?;
         let database = Self::with_file(db, path)?;
@@ -147,6 +151,20 @@ fn open_sled(path: &Path, shape: Shape) -> Result<sled::Db> {
     }
 }
 
+/// The unit that a database was made with, from its `conf`: a store of an earlier pintle may have another one. sled itself
+/// only warns of a checksum there that does not fit, and writes a `conf` anew that is too short.
+pub(super) fn unit_of(path: &Path) -> Result<usize> {
+    let conf = path.join("conf");
+    let bytes = std::fs::read(&conf).map_err(|error| Error::io("failed to read", &conf, &error))?;
+    let said = bytes
+        .split_last_chunk::<4>()
+        .filter(|(text, crc)| crc32fast::hash(text).to_le_bytes() == **crc)
+        .and_then(|(text, _)| std::str::from_utf8(text).ok())
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("segment_size:")))
+        .and_then(|size| size.trim().parse().ok());
+    said.ok_or_else(|| Error::damaged(conf.display().to_string(), "it does not fit its checksum"))
+}
+
 fn remove_leftovers(path: &Path) -> Result<()> {
     let entries = std::fs::read_dir(path).map_err(|error| Error::io("failed to list", path, &error))?;
     for entry in entries {
@@ -160,6 +178,9 @@ fn remove_leftovers(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// For files that must be files: a link that somebody put there is not followed.
+pub(crate) const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// A new folder that only its owner can enter.
 pub(super) fn make_folder(path: &Path) -> Result<()> {
@@ -194,6 +215,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(NO_LINK)
         .open(&beside)
         .map_err(|error| Error::io("failed to create", &beside, &error))?;
     file.write_all(bytes)
