@@ -417,9 +417,16 @@ fn dead_letters_are_counted_on_as_they_are_counted_anew() {
     };
     // Young at first, then old; open runs become done; one in the middle stays open; the clock goes back once.
     let hour = 3_600_000;
-    for (number, (after, buried)) in [(0, 2), (hour, 3), (4 * hour, 1), (2 * hour, 2), (9 * hour, 4), (99 * hour, 3)]
-        .into_iter()
-        .enumerate()
+    for (number, (after, buried)) in [
+        (0, 2),
+        (hour, 3),
+        (4 * hour, 1),
+        (2 * hour, 2),
+        (9 * hour, 4),
+        (99 * hour, 3),
+    ]
+    .into_iter()
+    .enumerate()
     {
         store_run(&store, number as u64 * 4_000, 3, 0, |row| row.to_string());
         bury(buried);
