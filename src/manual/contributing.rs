@@ -28,7 +28,7 @@
 //!   sockets and a real disk: the whole way, kills at any moment, outages, TLS, stops and reloads, nginx, the command
 //!   line, the README's commands.
 //! * `tests/golden`: what the stock hub sent for many documents, and what pintle sends.
-//! * Some need a program of the system: openssl and curl must be there; nginx, systemd-analyze, promtool and faketime are
+//! * Some need a program of the system: openssl, curl and jq must be there; nginx, systemd-analyze, promtool and faketime are
 //!   used where they are, and the test says SKIPPED where not. `.ci/run` installs them on Debian.
 //! * `PINTLE_KILL_ROUNDS` and `PINTLE_KILL_SEED` make the kill test longer, or the same again.
 //! * Targets of `src/fuzz.rs` (documents, requests, tokens, chunks, the catalog's values, configurations, selections, a
