@@ -186,7 +186,7 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| Error::io("failed to open", &path, &error))?;
-    match lock.try_lock() {
+    match lock_patiently(&lock) {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut process = String::new();
@@ -213,6 +213,18 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
     lock.write_all(format!("{}\n", std::process::id()).as_bytes())
         .map_err(io)?;
     Ok((lock, opened_before))
+}
+
+/// A process that was just started from this one holds our old lock for a moment, until it runs its own program.
+fn lock_patiently(lock: &std::fs::File) -> std::result::Result<(), std::fs::TryLockError> {
+    const TRIES: u32 = 30;
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            result => return result,
+        }
+    }
+    lock.try_lock()
 }
 
 impl Opening<'_> {

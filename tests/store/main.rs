@@ -6,12 +6,6 @@
     clippy::indexing_slicing,
     reason = "a test that panics has failed, and says where"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test that panics has failed, and says where"
-)]
 
 mod child;
 mod cost;
