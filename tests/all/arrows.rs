@@ -32,7 +32,11 @@ fn nothing_imports_upwards() {
         .map(|(room, others)| {
             (
                 *room,
-                others.iter().copied().chain(["event", "config", "fuzz", *room]).collect(),
+                others
+                    .iter()
+                    .copied()
+                    .chain(["event", "config", "fuzz", *room])
+                    .collect(),
             )
         })
         .collect();
