@@ -18,6 +18,8 @@ pub mod config;
 pub mod convert;
 pub mod deliver;
 pub mod event;
+#[cfg(test)]
+mod fuzz;
 pub mod looker;
 pub mod manual;
 pub mod rudderstack;

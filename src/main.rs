@@ -7,6 +7,8 @@ use pintle::cli::{self, Arguments, Exit, Output};
 use pintle::config::Environment;
 
 fn main() -> ExitCode {
+    // Whatever this process makes is its owner's alone, also what the database makes on its own.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let arguments = Arguments::parse();
     let mut output = Output::of_process(&arguments.globals);
     let outcome = cli::run(arguments, Environment::of_process(), &mut output).and_then(|()| output.flush());

@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::Globals;
 use super::expected::Expected;
+use super::log_line::Line;
 use crate::config::{Log, LogFormat};
 
 /// The installed log.
@@ -38,7 +39,7 @@ pub fn install(log: &Log, globals: &Globals, service: bool) -> Result<Logs, Expe
         LogFormat::Text if is_journald(std::env::var("JOURNAL_STREAM").ok().as_deref()) => registry
             .with(
                 tracing_subscriber::fmt::layer()
-                    .with_writer(std::io::stderr)
+                    .with_writer(|| Line::text(std::io::stderr(), false))
                     .with_ansi(false)
                     .event_format(Prioritised(
                         tracing_subscriber::fmt::format().without_time().with_level(false),
@@ -51,7 +52,7 @@ pub fn install(log: &Log, globals: &Globals, service: bool) -> Result<Logs, Expe
             registry
                 .with(
                     tracing_subscriber::fmt::layer()
-                        .with_writer(std::io::stderr)
+                        .with_writer(move || Line::text(std::io::stderr(), colour))
                         .with_ansi(colour),
                 )
                 .try_init()
@@ -61,15 +62,37 @@ pub fn install(log: &Log, globals: &Globals, service: bool) -> Result<Logs, Expe
                 tracing_subscriber::fmt::layer()
                     .json()
                     .flatten_event(true)
-                    .with_writer(std::io::stderr),
+                    .with_writer(|| Line::json(std::io::stderr())),
             )
             .try_init(),
     };
     installed.map_err(|error| failed(&error))?;
+    std::panic::set_hook(Box::new(panicked));
     Ok(Logs {
         filter: handle,
         fixed: fixed.is_some(),
     })
+}
+
+/// A defect is logged with its place. Its text only where it is one of the program's own: one that was put together when
+/// it happened may quote a row.
+fn panicked(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(
+        event = "defect",
+        place = %place,
+        thread = thread.name().unwrap_or_default(),
+        text = own_text(info.payload()),
+        "pintle met a defect of its own; please report it"
+    );
+}
+
+fn own_text(payload: &(dyn std::any::Any + Send)) -> &'static str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("(not shown: it may hold data)")
 }
 
 impl Logs {
@@ -116,5 +139,19 @@ fn failed(error: &dyn std::error::Error) -> Expected {
     Expected::Failed {
         message: format!("cannot set up the log: {error}"),
         code: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panics_text_is_shown_only_where_it_holds_no_data() {
+        let caught = |panics: fn()| std::panic::catch_unwind(panics).unwrap_err();
+        let fixed = caught(|| panic!("the lane ended"));
+        assert_eq!(own_text(fixed.as_ref()), "the lane ended");
+        let row = caught(|| panic!("no {} here", std::hint::black_box("alice@example.com")));
+        assert!(!own_text(row.as_ref()).contains("alice"));
     }
 }

@@ -20,6 +20,7 @@ mod explain;
 pub mod format;
 mod import;
 mod listing;
+mod log_line;
 pub mod logs;
 pub mod output;
 mod progress;

@@ -117,7 +117,11 @@ fn read(path: &Path) -> Result<Option<Secret>, SecretError> {
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(crate::store::NO_LINK)
+        .open(path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
@@ -261,5 +265,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("secret"), "\n").unwrap();
         assert!(matches!(kept(folder.path(), "secret"), Err(SecretError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_link_is_not_taken_for_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("elsewhere"), "planted\n").unwrap();
+        std::os::unix::fs::symlink("elsewhere", folder.path().join("secret")).unwrap();
+        assert!(matches!(kept(folder.path(), "secret"), Err(SecretError::Io { .. })));
     }
 }

@@ -176,7 +176,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(admin.listen, AtStart, Open, Text, |given| given.address_or_off(), |address: &Option<std::net::SocketAddr>| Value::String(address.map(|address| address.to_string()).unwrap_or_default())),
     key!(admin.token, AtStart, Secret, Text, |given| given.secret(), secret),
 
-    key!(alerts.url, AtStart, Secret, Text, alert_url, display),
+    key!(alerts.url, AtStart, Secret, Text, alert_url, secret),
 
     key!(log.format, AtStart, Open, Text, |given| given.one_of(&LOG_FORMATS), |value: &_| name_of(&LOG_FORMATS, value)),
     key!(log.level, WhileRunning, Open, Text, log_level, display),
@@ -224,10 +224,10 @@ fn public_url(given: Given<'_>) -> Read<String> {
 }
 
 /// A webhook's URL is a credential: it is never quoted.
-fn alert_url(given: Given<'_>) -> Read<String> {
+fn alert_url(given: Given<'_>) -> Read<crate::event::Secret> {
     let url = given.secret()?;
     if url.is_empty() || matches!(url::Url::parse(url.expose()), Ok(url) if matches!(url.scheme(), "http" | "https")) {
-        return Ok(url.expose().to_owned());
+        return Ok(url);
     }
     refuse("must be a URL of http or https (the value is not shown)")
 }

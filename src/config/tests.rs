@@ -442,3 +442,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn configurations() {
+    let names: Vec<String> = key_names().collect();
+    let mut words: Vec<&str> = names.iter().map(String::as_str).collect();
+    words.extend([
+        "[hub]\n",
+        "[[destinations]]\n",
+        " = ",
+        "\"\"\"",
+        "\"1GB\"",
+        "\"99999999999d\"",
+        "0x",
+        "[[",
+        "{",
+    ]);
+    crate::fuzz::target("configuration", &words, |bytes, _| {
+        let text = String::from_utf8_lossy(bytes);
+        let reading = read_text(
+            &text,
+            &[("PINTLE_HUB_USER_ATTRIBUTES", &text), ("PINTLE_HUB_MAX_RUNS", &text)],
+        );
+        for problem in &reading.errors {
+            assert!(problem.to_string().len() < 4_000 + text.len());
+        }
+        drop(changed(&Config::default(), &reading.config));
+    });
+}

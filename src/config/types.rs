@@ -199,8 +199,8 @@ pub struct Admin {
 /// `[alerts]`
 #[derive(Debug, Clone, Default)]
 pub struct Alerts {
-    /// Where to post; empty: nowhere.
-    pub url: String,
+    /// Where to post, a credential; empty: nowhere.
+    pub url: Secret,
 }
 
 /// `[log]`

@@ -519,4 +519,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn requests() {
+        let words = [
+            "\"attachment\":",
+            "\"data\":",
+            "{\"data\":\"",
+            "\\u0061",
+            "\\ud83d\\ude00",
+            "null",
+            "\\\"",
+            "[[[[",
+        ];
+        crate::fuzz::target("request", &words, |bytes, dice| {
+            let whole = split(bytes, &[LARGE]);
+            let pieces = split(bytes, &[dice.below(9) + 1, dice.below(50) + 1]);
+            // Where the limit is passed depends on the piece, nothing else does.
+            assert_eq!(whole.is_ok(), pieces.is_ok());
+            let Ok((rest, out, diverted)) = whole else { return };
+            assert_eq!(pieces, Ok((rest.clone(), out.clone(), diverted)));
+            assert!(diverted || (out.is_empty() && rest == bytes));
+            if serde_json::from_slice::<Value>(bytes).is_ok() {
+                assert!(serde_json::from_slice::<Value>(&rest).is_ok());
+            }
+        });
+    }
+
+    const LARGE: usize = 1 << 20;
 }

@@ -206,4 +206,14 @@ mod tests {
         assert_eq!(tokens.check(Some(b"Token token=\"\xff/\"")), Err(Rejected::Malformed));
         assert!(Tokens::new(&Secret::default(), &[Secret::new("x")]).is_err());
     }
+
+    #[test]
+    fn authorization_headers() {
+        let tokens = tokens();
+        let words = ["Token", "token=", "\"", "/", "Bearer ", "0000000000000000"];
+        crate::fuzz::target("token", &words, |bytes, _| {
+            // The corpus was made with a secret that these do not have.
+            assert!(tokens.check(Some(bytes)).is_err());
+        });
+    }
 }

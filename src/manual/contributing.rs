@@ -31,6 +31,13 @@
 //! * Some need a program of the system: openssl and curl must be there; nginx, systemd-analyze, promtool and faketime are
 //!   used where they are, and the test says SKIPPED where not. `.ci/run` installs them on Debian.
 //! * `PINTLE_KILL_ROUNDS` and `PINTLE_KILL_SEED` make the kill test longer, or the same again.
+//! * Targets of `src/fuzz.rs` (documents, requests, tokens, chunks, the catalog's values, configurations, selections, a
+//!   gateway's answers, queries) change a small corpus in `tests/fuzz` for `PINTLE_FUZZ_SECONDS` each, a fraction of a
+//!   second in CI: `PINTLE_FUZZ_SECONDS=300 cargo test --lib convert::tests::fuzz`. What they find is written beside the
+//!   corpus, and becomes a test. cargo-fuzz needs a nightly compiler, which this project does not.
+//! * `PINTLE_SOAK_SECONDS=3600 cargo test --test all storm:: -- --nocapture` is the soak: 200 slow and 50 mad clients for an
+//!   hour, 20 s in CI; it prints latencies, memory, descriptors and threads.
+//! * `cargo deny check` looks at licences, sources and advisories of all dependencies (`.deny.toml`).
 //! * A test that cannot fail is a defect.
 //!
 //! ## What is fixed

@@ -395,4 +395,42 @@ mod tests {
         assert_eq!(words(None, b""), "");
         assert_eq!(words(Some(500), "ä".repeat(5000).as_bytes()).chars().count(), WORDS + 1);
     }
+
+    #[test]
+    fn gateway_answers() {
+        let words = [
+            "200",
+            "429",
+            "Retry-After: ",
+            "text/html",
+            "OK",
+            "{\"error\":",
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "-1",
+            "99999999999999999999",
+        ];
+        crate::fuzz::target("gateway", &words, |bytes, _| {
+            // Status, type, Retry-After, Date, body: a line each.
+            let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
+            let mut text = || parts.next().map(|part| String::from_utf8_lossy(part).into_owned());
+            let (status, kind, retry, date) = (text(), text(), text(), text());
+            let judged = Judged::of(
+                &Answer {
+                    status: status.and_then(|text| text.trim().parse().ok()).unwrap_or(200),
+                    content_type: kind.as_deref(),
+                    retry_after: retry.as_deref(),
+                    date: date.as_deref(),
+                    body: parts.next().unwrap_or_default(),
+                    cut: bytes.len() % 2 == 0,
+                },
+                Timestamp(1_785_578_400_000),
+            );
+            assert!(judged.words.chars().count() < 1_000, "{}", judged.words.len());
+            assert!(
+                !judged.words.contains(|letter: char| letter.is_control()),
+                "{:?}",
+                judged.words
+            );
+        });
+    }
 }

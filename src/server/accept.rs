@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::listen::Stream;
+use super::seats::{Place, Seats};
 use super::{Handler, Limits, Listener, Peer, Tls, connection};
 
 /// Accepting failed (no descriptors left, mostly): a breath before the next try.
@@ -32,7 +33,9 @@ pub async fn serve<H: Handler>(
     grace: Duration,
 ) -> Served {
     let limits = Arc::new(limits);
-    let places = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let seats = Seats::new(limits.max_connections);
+    // Those that were told to leave and had got a request at that moment are more than the seats, but not many.
+    let most = limits.max_connections.saturating_add(limits.max_connections / 4 + 1);
     let mut connections = JoinSet::new();
     let mut complaint = Complaint::default();
     loop {
@@ -53,7 +56,13 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= most {
+            // Those that were told to leave are on their way out.
+            drop(tokio::time::timeout(BREATH, connections.join_next()).await);
+        }
+        let place = if connections.len() < most { seats.take() } else { None };
+        let Some((place, cleared)) = place else {
             if complaint.is_due(Instant::now()) {
                 tracing::warn!(
                     max = limits.max_connections,
@@ -65,6 +74,12 @@ pub async fn serve<H: Handler>(
             }
             continue;
         };
+        if cleared && complaint.is_due(Instant::now()) {
+            tracing::warn!(
+                max = limits.max_connections,
+                "as many connections as are allowed (of the hub: hub.max_connections); those that ask for nothing are closed for new ones"
+            );
+        }
         let peer = Peer {
             address,
             secure: tls.is_some(),
@@ -74,7 +89,7 @@ pub async fn serve<H: Handler>(
             handler: handler.clone(),
             limits: Arc::clone(&limits),
             stop: stop.clone(),
-            _place: place,
+            place,
         };
         connections.spawn(guest.serve(stream, tls.clone()));
     }
@@ -91,23 +106,27 @@ struct Guest<H> {
     handler: H,
     limits: Arc<Limits>,
     stop: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl<H: Handler> Guest<H> {
     async fn serve(self, stream: Stream, tls: Option<Tls>) {
+        let seat = Arc::clone(&self.place.seat);
         match (stream, tls) {
             (Stream::Tcp(stream), None) => {
-                connection::serve(stream, self.peer, self.handler, self.limits, self.stop).await;
+                connection::serve(stream, self.peer, self.handler, self.limits, self.stop, seat).await;
             }
             (Stream::Unix(stream), _) => {
-                connection::serve(stream, self.peer, self.handler, self.limits, self.stop).await;
+                connection::serve(stream, self.peer, self.handler, self.limits, self.stop, seat).await;
             }
             (Stream::Tcp(stream), Some(tls)) => {
-                let shaken = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream)).await;
+                let shaken = tokio::select! {
+                    shaken = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream)) => shaken,
+                    () = seat.told_to_leave() => return,
+                };
                 match shaken {
                     Ok(Ok(stream)) => {
-                        connection::serve(stream, self.peer, self.handler, self.limits, self.stop).await;
+                        connection::serve(stream, self.peer, self.handler, self.limits, self.stop, seat).await;
                     }
                     Ok(Err(error)) => tracing::debug!(peer = ?self.peer.address, %error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!(peer = ?self.peer.address, "a TLS handshake took too long"),

@@ -20,23 +20,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use super::seats::Seat;
 use super::{Handler, LimitedBody, Limits, Peer};
 
 /// After a stop, a connection that was let in just before has this long to bring its request: closing it at once would
 /// reset it under the request's bytes.
 pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves one connection. When `stop` turns true, the request in hand gets its answer and the connection ends.
-pub(super) async fn serve<S, H>(stream: S, peer: Peer, handler: H, limits: Arc<Limits>, mut stop: watch::Receiver<bool>)
-where
+/// Serves one connection. When `stop` turns true, or its seat is to be cleared, the request in hand gets its answer and
+/// the connection ends.
+pub(super) async fn serve<S, H>(
+    stream: S,
+    peer: Peer,
+    handler: H,
+    limits: Arc<Limits>,
+    mut stop: watch::Receiver<bool>,
+    seat: Arc<Seat>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let busy = Arc::new(AtomicBool::new(false));
     let began = Arc::new(AtomicBool::new(false));
     let guarded = Guarded {
         stream,
-        busy: Arc::clone(&busy),
+        seat: Arc::clone(&seat),
         head_timeout: limits.head_timeout,
         write_timeout: limits.idle_timeout,
         head: None,
@@ -44,8 +51,9 @@ where
     };
     let service_limits = Arc::clone(&limits);
     let begins = Arc::clone(&began);
+    let of_requests = Arc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
-        let busy = Busy::new(&busy);
+        let busy = Busy::new(&of_requests);
         begins.store(true, Ordering::Relaxed);
         let handler = handler.clone();
         let request = request.map(|body| LimitedBody::new(body, &service_limits));
@@ -68,6 +76,12 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = stopped(&mut stop) => None,
+        () = seat.told_to_leave() => {
+            if !seat.is_busy() {
+                return;
+            }
+            None
+        }
     };
     let result = match result {
         Some(result) => Some(result),
@@ -92,18 +106,18 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// The connection has a request in hand as long as this lives.
-struct Busy(Arc<AtomicBool>);
+struct Busy(Arc<Seat>);
 
 impl Busy {
-    fn new(flag: &Arc<AtomicBool>) -> Self {
-        flag.store(true, Ordering::Relaxed);
-        Self(Arc::clone(flag))
+    fn new(seat: &Arc<Seat>) -> Self {
+        seat.set_busy(true);
+        Self(Arc::clone(seat))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.set_busy(false);
     }
 }
 
@@ -136,7 +150,7 @@ impl<B: Body<Data = Bytes, Error = Infallible>> Body for Answering<B> {
 /// A socket whose peer may neither trickle a head nor leave an answer lying.
 struct Guarded<S> {
     stream: S,
-    busy: Arc<AtomicBool>,
+    seat: Arc<Seat>,
     head_timeout: Duration,
     write_timeout: Duration,
     /// Runs from the first byte of a head.
@@ -171,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let this = &mut *self;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if this.busy.load(Ordering::Relaxed) {
+        if this.seat.is_busy() {
             this.head = None;
             return polled;
         }

@@ -10,6 +10,7 @@ mod hub;
 mod limits;
 mod listen;
 mod notify;
+mod seats;
 mod service;
 mod signals;
 #[cfg(test)]

@@ -155,7 +155,7 @@ pub async fn run(
     for named in &config.destinations {
         store.resolve(&destination_of(named))?;
     }
-    let alerts = match config.alerts.url.as_str() {
+    let alerts = match config.alerts.url.expose() {
         "" => None,
         url => Some(Alerts::begin(url)?),
     };

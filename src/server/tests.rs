@@ -186,19 +186,52 @@ async fn connections_over_the_limit_are_told_so() {
     let served = served(quick(), None).await;
     let mut guests = Vec::new();
     for _ in 0..4 {
-        guests.push(connect(&served).await);
+        let mut guest = connect(&served).await;
+        guest
+            .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        guests.push(guest);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let mut fifth = connect(&served).await;
     let text = all(&mut fifth).await;
     assert!(
         text.starts_with("HTTP/1.1 503") && text.ends_with("\"too many connections at once\"}"),
         "{text}"
     );
-    drop(guests);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    for guest in &mut guests {
+        assert!(
+            all(guest).await.contains("200 OK"),
+            "who has a request in hand is served"
+        );
+    }
     let mut again = connect(&served).await;
     assert!(said(&mut again, GET).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn those_that_say_nothing_keep_nobody_out() {
+    let slow = Limits {
+        head_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(30),
+        ..quick()
+    };
+    let served = served(slow, None).await;
+    let mut silent = Vec::new();
+    for number in 0..40 {
+        let mut guest = connect(&served).await;
+        if number % 2 == 0 {
+            guest.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        }
+        silent.push(guest);
+    }
+    for _ in 0..3 {
+        let mut good = connect(&served).await;
+        assert!(said(&mut good, GET).await.contains("200 OK"));
+    }
+    // The first of them have been closed long ago, without a word.
+    assert_eq!(all(&mut silent[0]).await, "");
 }
 
 #[tokio::test]

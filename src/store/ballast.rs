@@ -74,7 +74,13 @@ impl Ballast {
 
     fn write(&self, bytes: u64) -> Result<()> {
         let io = |error: std::io::Error| Error::io("failed to write", &self.path, &error);
-        let file = File::create(&self.path).map_err(io)?;
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(io)?;
         // Room without a write, where the file system can promise it.
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_ok() {
             return Ok(());

@@ -179,6 +179,9 @@ fn remove_leftovers(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// For files that must be files: a link that somebody put there is not followed.
+pub(crate) const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// A new folder that only its owner can enter.
 pub(super) fn make_folder(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -212,6 +215,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(NO_LINK)
         .open(&beside)
         .map_err(|error| Error::io("failed to create", &beside, &error))?;
     file.write_all(bytes)

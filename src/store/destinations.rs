@@ -12,6 +12,9 @@ use super::records::{Cursor, DestinationRecord, Queued};
 use super::state::Inner;
 use crate::event::{Destination, DestinationId, Timestamp, WriteKey};
 
+/// How many destinations requests may make; those of the configuration are not counted against it.
+pub(super) const MAX_DESTINATIONS: usize = 4096;
+
 /// A destination in memory. The counters follow the catalog.
 pub(super) struct DestinationState {
     pub(super) number: Number,
@@ -120,7 +123,16 @@ impl Inner {
     fn register(&self, destination: &Destination) -> Result<()> {
         let record = self.destinations.with(|all| {
             if all.contains_key(&destination.id) {
-                return None;
+                return Ok(None);
+            }
+            // Each has a task, keys of the catalog and lines of the metrics; requests name what they like.
+            if destination.name.is_none() && all.len() >= MAX_DESTINATIONS {
+                return Err(Error::Refused {
+                    what: format!(
+                        "{MAX_DESTINATIONS} destinations are known here already, and this one is not among them; name it in \
+                         [[destinations]] of the configuration, or see why there are so many (`pintle destinations`)"
+                    ),
+                });
             }
             let number = all.values().map(|state| state.number).max().unwrap_or(0) + 1;
             let record = DestinationRecord {
@@ -134,8 +146,8 @@ impl Inner {
             };
             let state = Arc::new(DestinationState::new(record.clone()));
             all.insert(destination.id.clone(), state);
-            Some(record)
-        });
+            Ok(Some(record))
+        })?;
         record.map_or(Ok(()), |record| self.keep_destination(&record))
     }
 

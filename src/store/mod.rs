@@ -76,6 +76,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+pub(crate) use database::NO_LINK;
 pub use destinations::{Backlog, StoredDestination};
 pub use error::{Error, Result};
 pub use keys::Line;

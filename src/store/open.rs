@@ -173,6 +173,14 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
             meta.uid()
         )));
     }
+    if meta.mode() & 0o022 != 0
+        && let Some(name) = planted(folder, me)?
+    {
+        return Err(unfit(format!(
+            "can be written by others, and \"{name}\" in it is a link or somebody else's: look at what it is, take it away, \
+             and close the folder (chmod 700)"
+        )));
+    }
     if meta.mode() & 0o077 != 0 {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
             .map_err(|error| Error::io("failed to close to others", folder, &error))?;
@@ -184,6 +192,7 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(database::NO_LINK)
         .open(&path)
         .map_err(|error| Error::io("failed to open", &path, &error))?;
     match lock_patiently(&lock) {
@@ -225,6 +234,20 @@ fn lock_patiently(lock: &std::fs::File) -> std::result::Result<(), std::fs::TryL
         }
     }
     lock.try_lock()
+}
+
+/// A name in the folder that is a link, or not of this user.
+fn planted(folder: &Path, me: u32) -> Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let list = |error: std::io::Error| Error::io("failed to list", folder, &error);
+    for entry in std::fs::read_dir(folder).map_err(list)? {
+        let entry = entry.map_err(list)?;
+        let meta = entry.metadata().map_err(list)?;
+        if meta.is_symlink() || meta.uid() != me {
+            return Ok(Some(entry.file_name().to_string_lossy().escape_debug().to_string()));
+        }
+    }
+    Ok(None)
 }
 
 impl Opening<'_> {

@@ -302,4 +302,39 @@ mod tests {
             prop_assert_eq!(back, extent);
         }
     }
+
+    #[test]
+    fn catalog_values() {
+        use super::super::catalog::decode;
+        use super::super::run::RunRecord;
+        let words = [
+            "\"id\":",
+            "\"sealed\":{",
+            "null",
+            "\"2023-11-14T22:13:20.500Z\"",
+            "-1",
+            "18446744073709551616",
+        ];
+        crate::fuzz::target("catalog", &words, |bytes, _| {
+            let mut extent = Extent::default();
+            if extent.decode(b"x", bytes).is_ok() {
+                assert!(extent.chunks.len() <= bytes.len());
+                assert_eq!(extent.numbered().count(), extent.chunks.len());
+            }
+            // What is read back as it was written is the same again.
+            if let Ok(record) = decode::<DestinationRecord>(b"x", bytes) {
+                let again = serde_json::to_vec(&record).unwrap();
+                assert_eq!(
+                    serde_json::to_vec(&decode::<DestinationRecord>(b"x", &again).unwrap()).unwrap(),
+                    again
+                );
+            }
+            drop(decode::<Registered>(b"x", bytes));
+            drop(decode::<Queued>(b"x", bytes));
+            drop(decode::<Cursor>(b"x", bytes));
+            drop(decode::<Seen>(b"x", bytes));
+            drop(decode::<Letter>(b"x", bytes));
+            drop(decode::<RunRecord>(b"x", bytes));
+        });
+    }
 }

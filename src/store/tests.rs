@@ -263,3 +263,45 @@ fn many_segments_and_runs_that_cross_them() {
     assert_eq!(findings, []);
     assert!(drain(&store, "one", 500) == all);
 }
+
+#[test]
+fn what_others_put_into_an_open_folder_is_not_followed() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, precious) = (folder.path().join("store"), folder.path().join("precious"));
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(&precious, "keep me").unwrap();
+    for name in ["lock", "ballast"] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(&precious, path.join(name)).unwrap();
+        let Err(error) = Store::open(&settings(&path), Timestamp(1)) else {
+            panic!("a planted link is no store")
+        };
+        assert!(
+            error.to_string().contains(&format!("\"{name}\" in it is a link")),
+            "{error}"
+        );
+        // Also where the folder was closed since: the lock is a file, or there is none.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(Store::open(&settings(&path), Timestamp(1)).is_err(), name == "lock");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "keep me");
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn requests_cannot_make_destinations_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let of = |number: usize, name: Option<&str>| Destination {
+        id: DestinationId(name.map_or_else(|| format!("{number:012x}"), str::to_owned).into()),
+        name: name.map(str::to_owned),
+        ..destination("x")
+    };
+    for number in 0..super::destinations::MAX_DESTINATIONS {
+        store.resolve(&of(number, None)).unwrap();
+    }
+    let error = store.resolve(&of(1 << 40, None)).unwrap_err().to_string();
+    assert!(error.contains("[[destinations]]"), "{error}");
+    assert!(store.resolve(&of(1, None)).is_ok() && store.resolve(&of(0, Some("named"))).is_ok());
+}

@@ -131,24 +131,29 @@ impl Theatre {
         }
     }
 
-    /// Runs commands in the server's folder; both streams as a terminal shows them.
-    fn types(&self, shell: &str) -> String {
-        let mut shell = shell.to_owned();
-        for (shown, real) in &self.ids {
-            shell = shell.replace(shown, real);
-        }
+    /// Runs commands in the server's folder. What each prints for scripts comes before what it says beside it.
+    fn types(&self, shell: &str, print: bool) -> String {
         let program = Path::new(env!("CARGO_BIN_EXE_pintle")).parent().unwrap();
-        let output = Command::new("bash")
-            .args(["-c", &format!("set -e\nexec 2>&1\n{shell}")])
-            .current_dir(self.pintle.config_file().parent().unwrap())
-            .env(
-                "PATH",
-                format!("{}:{}", program.display(), std::env::var("PATH").unwrap()),
-            )
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{shell}\n{said}");
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        let mut said = String::new();
+        for command in shell.lines() {
+            let mut command = command.to_owned();
+            for (shown, real) in &self.ids {
+                command = command.replace(shown, real);
+            }
+            let output = Command::new("bash")
+                .args(["-o", "pipefail", "-c", &command])
+                .current_dir(self.pintle.config_file().parent().unwrap())
+                .env("PATH", &path)
+                .output()
+                .unwrap();
+            let one = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            if print {
+                println!("$ {command}\n{one}");
+            }
+            assert!(output.status.success(), "{command}\n{one}");
+            said.push_str(&one);
+        }
         said
     }
 
@@ -201,21 +206,24 @@ fn alike(shown: &str, real: &str, ids: &mut BTreeMap<String, String>) -> bool {
     same
 }
 
-/// What stands between spaces, and numbers with their units apart.
+/// What stands between spaces, without the punctuation around it.
 fn words(line: &str) -> Vec<&str> {
-    line.split(|c: char| c.is_whitespace() || "\",:{}()".contains(c))
+    line.split_whitespace()
+        .map(|word| word.trim_matches(|c| ":,;\"()".contains(c)))
         .filter(|word| !word.is_empty())
         .collect()
 }
 
+/// A ULID, or as much of one as a table shows.
 fn is_id(word: &str) -> bool {
-    word.len() >= 14 && word.starts_with("01k") && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    (14..=26).contains(&word.len()) && word.starts_with("01") && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Numbers without their values, where a clock or the machine decides them.
-fn shape(word: &str) -> String {
-    let date = word.len() > 4 && word.contains('-') && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    if date { "#".to_owned() } else { word.to_owned() }
+/// A word, or that it is a date or a time.
+fn shape(word: &str) -> &str {
+    let parts = word.split(['-', ':', '.']).filter(|part| part.len() >= 2);
+    let all = word.bytes().all(|byte| byte.is_ascii_digit() || b"-:.".contains(&byte));
+    if all && parts.count() >= 2 { "[time]" } else { word }
 }
 
 /// Three runs of the look of the last days, delivered.
@@ -275,15 +283,12 @@ fn earlier(folder: &Path, url: &str) {
 fn a_night_with_the_operators_command_line() {
     let mut theatre = Theatre::open();
     let (mut typed, mut commands): (Option<(String, String)>, usize) = (None, 0);
-    let print = std::env::var_os("PINTLE_PRINT_NIGHT").is_some();
+    let print = std::env::var_os("NIGHT_IS_PRINTED").is_some();
     for part in parts() {
         match part {
             Part::Stage(stage) => theatre.plays(&stage),
             Part::Shell(shell) => {
-                let said = theatre.types(&shell);
-                if print {
-                    println!("$ {shell}\n{said}");
-                }
+                let said = theatre.types(&shell, print);
                 commands += shell.lines().count();
                 typed = Some((shell, said));
             }

@@ -23,9 +23,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn set() -> Self {
+        Self::set_with(|config| config)
+    }
+
+    /// With more in the configuration.
+    pub(crate) fn set_with(more: impl FnOnce(Config) -> Config) -> Self {
         let looker = Looker::start();
         let gateway = Gateway::start(Settings::default());
-        let pintle = Pintle::start(Config::for_looker(&looker));
+        let pintle = Pintle::start(more(Config::for_looker(&looker)));
         let hub = pintle.hub();
         Self {
             looker,

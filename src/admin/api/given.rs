@@ -230,4 +230,44 @@ mod tests {
         assert_eq!(given.selection.user.as_deref(), Some("a@b"));
         assert!(given.flag("dry_run").unwrap());
     }
+
+    #[test]
+    fn queries_and_bodies() {
+        let words = [
+            "user=",
+            "&since=",
+            "%00",
+            "%",
+            "%41",
+            "\"ids\":[",
+            "dry_run",
+            "all=true",
+            "+",
+            "\"look\":17",
+        ];
+        crate::fuzz::target("query", &words, |bytes, dice| {
+            let text = String::from_utf8_lossy(bytes);
+            let takes = Takes {
+                selection: (dice.below(3) > 0).then_some(StateOf::Events),
+                own: &["ids", "dry_run", "rate", "to", "event_file"],
+            };
+            for given in [takes.query(Some(&text)), takes.body(bytes)] {
+                match given {
+                    Ok(mut given) => {
+                        drop((
+                            given.texts("ids"),
+                            given.flag("dry_run"),
+                            given.number("rate"),
+                            given.text("to"),
+                        ));
+                        drop(given.raw("event_file"));
+                    }
+                    Err(fault) => assert!(fault.message.len() < 2_000 + 8 * bytes.len()),
+                }
+            }
+            if let Some(segment) = decode_segment(&text) {
+                assert_eq!(decode_segment(&encode_segment(&segment)), Some(segment));
+            }
+        });
+    }
 }

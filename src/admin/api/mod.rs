@@ -109,6 +109,18 @@ impl Api {
         if door == Door::Socket || self.token_fits(head) {
             return Ok(());
         }
+        if Self::bearer(head).is_some()
+            && let Some(wait) = self
+                .console
+                .as_ref()
+                .and_then(|console| console.wrong_token(&head.extensions))
+        {
+            return Err(Fault::new(
+                Kind::Busy,
+                Code::TokenRefused,
+                format!("too many wrong tokens; wait {} s", wait.as_secs() + 1),
+            ));
+        }
         match self.session(head) {
             Admission::Session => Ok(()),
             Admission::NoCsrfToken => Err(Fault::new(Kind::Forbidden, Code::TokenRefused, CSRF_MISSING)),
@@ -126,16 +138,16 @@ impl Api {
     }
 
     fn token_fits(&self, head: &Parts) -> bool {
-        let given = head
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match (&self.token, given) {
-            (Some(token), Some((_, given))) => token.expose().as_bytes().ct_eq(given.trim().as_bytes()).into(),
+        match (&self.token, Self::bearer(head)) {
+            (Some(token), Some(given)) => token.expose().as_bytes().ct_eq(given.as_bytes()).into(),
             _ => false,
         }
+    }
+
+    fn bearer(head: &Parts) -> Option<&str> {
+        let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, given) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| given.trim())
     }
 
     async fn metrics(&self, head: &Parts) -> Result<Response<ApiBody>, Fault> {

@@ -130,6 +130,25 @@ impl Console {
         Some(answer)
     }
 
+    /// A request came with a token that is not the admin's: how long its sender must wait, if he must. It is logged at a
+    /// bounded rate, without the token. A good one always passes, so that nobody is locked out by his neighbour.
+    pub fn wrong_token(&self, extensions: &hyper::http::Extensions) -> Option<std::time::Duration> {
+        let (peer, now) = (
+            extensions.get::<Client>().and_then(|client| client.address),
+            Instant::now(),
+        );
+        let mut state = self.state();
+        let wait = state.attempts.must_wait(peer, now);
+        if wait.is_none() && state.attempts.failed(peer, now) {
+            tracing::warn!(
+                event = "admin_token_refused",
+                peer = peer.map(tracing::field::display),
+                "a request to the admin API with a wrong token"
+            );
+        }
+        wait
+    }
+
     fn session(&self, headers: &HeaderMap, now: Instant) -> Answer {
         let id = headers::cookie(headers, &self.inner.cookie);
         let mut state = self.state();

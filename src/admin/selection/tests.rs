@@ -216,3 +216,43 @@ proptest! {
         prop_assert_eq!(builder.finish().unwrap(), selection);
     }
 }
+
+#[test]
+fn selections() {
+    let words = [
+        "since",
+        "2h",
+        "2026-02-30",
+        "T25:61",
+        "-292277022657-01",
+        "9999999999999999d",
+        "é",
+        "=",
+        "\n",
+    ];
+    crate::fuzz::target("selection", &words, |bytes, dice| {
+        let text = String::from_utf8_lossy(bytes);
+        let now = Timestamp(1_785_578_400_000);
+        for zone in [
+            jiff::tz::TimeZone::UTC,
+            jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+        ] {
+            std::hint::black_box(super::parse_moment(&text, now, &zone));
+            let state_of = if dice.below(2) == 0 {
+                super::StateOf::Runs
+            } else {
+                super::StateOf::Events
+            };
+            let mut builder = super::Builder::new(state_of, now, zone);
+            for line in text.lines() {
+                let (name, value) = line.split_once('=').unwrap_or((line, ""));
+                if let Err(error) = builder.set(name, value) {
+                    assert!(error.to_string().len() < 1_000 + 8 * value.len());
+                }
+            }
+            if let Ok(selection) = builder.finish() {
+                assert!(selection.is_empty() || !selection.pairs().is_empty());
+            }
+        }
+    });
+}

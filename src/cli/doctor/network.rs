@@ -158,7 +158,7 @@ async fn others(config: &Config, running: bool) -> Vec<Seen> {
     };
     let mut seen = Vec::new();
     // A webhook's URL is a credential, all but its origin.
-    if let Ok(url) = Url::parse(&config.alerts.url) {
+    if let Ok(url) = Url::parse(config.alerts.url.expose()) {
         let origin = url.origin().ascii_serialization();
         let check = match stranger.ask(&format!("{origin}/"), PATIENCE).await {
             Ok(_) => Check::ok("alerts", format!("{origin} answers; nothing was posted")),

@@ -81,7 +81,10 @@ async fn every_route_and_every_refusal() {
     let said = bench.call("GET", "/ready", ("authorization", ""), none()).await;
     assert_eq!(
         (said.status, said.json()["reason"].as_str()),
-        (StatusCode::SERVICE_UNAVAILABLE, Some("the store is full"))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some("pintle would refuse a run now; `pintle status` says why")
+        )
     );
 }
 

@@ -161,6 +161,11 @@ impl Pintle {
         self.write_config().expect("the configuration is written");
     }
 
+    /// More for the next start.
+    pub(crate) fn append_config(&mut self, toml: &str) {
+        self.config = self.config.clone().more(toml);
+    }
+
     pub(crate) fn config_file(&self) -> PathBuf {
         self.path("pintle.toml")
     }
@@ -352,6 +357,11 @@ impl Pintle {
         self.json(&["status"])["backlog"]["events"]
             .as_u64()
             .expect("a number of events")
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     pub(crate) fn usage(&self) -> Usage {
