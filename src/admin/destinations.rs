@@ -30,7 +30,7 @@ pub enum Word {
 impl Service {
     /// All destinations.
     pub fn destinations(&self, now: Timestamp) -> Result<Vec<DestinationStatus>, Fault> {
-        let tally = self.tally()?;
+        let tally = self.tally(now)?;
         let stored = self.store().destinations();
         Ok(stored
             .iter()
@@ -101,10 +101,11 @@ impl Service {
     async fn destination_now(&self, id: &DestinationId) -> Result<DestinationStatus, Fault> {
         let (service, id) = (self.clone(), id.clone());
         super::api::blocking(move || {
-            let tally = service.tally()?;
+            let now = Timestamp::now();
+            let tally = service.tally(now)?;
             let stored = service.store().destination(&id);
             let stored = stored.ok_or_else(|| Fault::not_found(format!("no destination {id}")))?;
-            Ok(service.destination_status(&stored, &tally, Timestamp::now()))
+            Ok(service.destination_status(&stored, &tally, now))
         })
         .await
     }

@@ -1,9 +1,9 @@
 //! Replays: the plan of one, its start, its end. A replay takes delivered events; those that wait come anyway, dead letters
 //! are requeued.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::event::{DestinationId, RunId, Timestamp};
+use crate::event::{Action, DestinationId, RunId, Timestamp};
 use crate::store::{NewRun, Origin, ReplayOptions, RunKind, RunRecord, StoredEvent};
 
 use super::events::Matcher;
@@ -53,7 +53,8 @@ impl Service {
         let plan = self
             .store()
             .plan_replay(&runs, if whole { None } else { Some(&mut filter) })?;
-        runs.retain(|run| plan.runs.contains(&run.id));
+        let sent: HashSet<RunId> = plan.runs.iter().copied().collect();
+        runs.retain(|run| sent.contains(&run.id));
         let from: BTreeSet<&DestinationId> = runs.iter().map(|run| &run.destination).collect();
         let target = match (&to, from.first()) {
             (Some(to), _) => Some(to.clone()),
@@ -103,11 +104,11 @@ impl Service {
         let new = NewRun {
             id,
             kind: RunKind::Replay,
-            action: runs.first().map_or(crate::event::Action::Identify, |run| run.action),
+            action: runs.first().map_or(Action::Identify, |run| run.action),
             looker: common_origin(&runs),
             delivery: None,
             received_at: now,
-            replay_of: plan.runs.clone(),
+            replay_of: plan.runs,
             replay: Some(ReplayOptions {
                 message_id_salt: if order.new_message_ids {
                     Some(id.to_string())
@@ -137,11 +138,20 @@ impl Service {
         let Some(first) = runs.first() else {
             return Ok(Vec::new());
         };
-        let chosen: BTreeSet<RunId> = runs.iter().map(|run| run.id).collect();
+        let chosen: HashSet<RunId> = runs.iter().map(|run| run.id).collect();
+        // They are in order, so the first of a look is its oldest.
+        let mut oldest = HashMap::new();
+        for run in runs {
+            if let Some(look) = look_of(run) {
+                oldest.entry(look).or_insert(run.id);
+            }
+        }
         let mut newer = Vec::new();
         self.each_run(Some(first.id), None, &mut |run| {
-            let since = |older: &RunRecord| older.id < run.id && is_same_look(older, &run);
-            if run.kind == RunKind::Looker && run.delivered > 0 && !chosen.contains(&run.id) && runs.iter().any(since) {
+            let since = look_of(&run)
+                .and_then(|look| oldest.get(&look))
+                .is_some_and(|id| *id < run.id);
+            if since && run.kind == RunKind::Looker && run.delivered > 0 && !chosen.contains(&run.id) {
                 newer.push(run);
             }
             Ok(newer.len() < 1_000)
@@ -155,13 +165,10 @@ const fn is_sent(run: &RunRecord, event: &StoredEvent<'_>) -> bool {
     !matches!(run.kind, RunKind::Replay) || event.row <= run.events
 }
 
-fn is_same_look(one: &RunRecord, other: &RunRecord) -> bool {
-    let look = one.looker.look_id();
-    look.is_some()
-        && look == other.looker.look_id()
-        && one.looker.instance == other.looker.instance
-        && one.action == other.action
-        && one.destination == other.destination
+/// What runs of the same look have in common.
+fn look_of(run: &RunRecord) -> Option<(String, Option<&str>, Action, &DestinationId)> {
+    let look = run.looker.look_id()?.to_owned();
+    Some((look, run.looker.instance.as_deref(), run.action, &run.destination))
 }
 
 /// Where all runs are of one look, the replay is shown under its name. The webhook ids stay with the deliveries.

@@ -17,7 +17,7 @@ const LAST_RUNS: usize = 5;
 impl Service {
     /// How it stands.
     pub fn status(&self, now: Timestamp) -> Result<Status, Fault> {
-        let tally = self.tally()?;
+        let tally = self.tally(now)?;
         let destinations: Vec<DestinationStatus> = self
             .store()
             .destinations()

@@ -11,6 +11,7 @@ use super::api::{Api, Door};
 use super::lanes::Resting;
 use super::metrics::Metrics;
 use super::selection::Selection;
+use super::tally::Kept;
 use super::{ReplayOrder, Service, Setup};
 use crate::config::{RudderStack, StoreSettings};
 use crate::event::{Action, Destination, DestinationId, RunId, Secret, Timestamp, WriteKey};
@@ -399,5 +400,40 @@ fn the_index_finds_what_a_search_by_hand_finds() {
             .unwrap();
         let audited: Value = serde_json::from_slice(&audited).unwrap();
         assert_eq!(audited["rows"], json!(by_hand.len()));
+    }
+}
+
+#[test]
+fn dead_letters_are_counted_on_as_they_are_counted_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let mut kept = Kept::default();
+    let one = DestinationId("one".into());
+    let bury = |events: usize| {
+        let mut queue = store.queue(&one, Line::Live).unwrap();
+        let leased = queue.read(events, 1 << 20, &mut Vec::new()).unwrap();
+        let last = leased.last().unwrap().position;
+        queue.acknowledge(last, &[(last, "no".to_owned())], NOW).unwrap();
+    };
+    // Young at first, then old; open runs become done; one in the middle stays open; the clock goes back once.
+    let hour = 3_600_000;
+    for (number, (after, buried)) in [
+        (0, 2),
+        (hour, 3),
+        (4 * hour, 1),
+        (2 * hour, 2),
+        (9 * hour, 4),
+        (99 * hour, 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        store_run(&store, number as u64 * 4_000, 3, 0, |row| row.to_string());
+        bury(buried);
+        let now = NOW.plus(after);
+        let counted = service.count(&mut kept, now).unwrap();
+        let anew = service.count(&mut Kept::default(), now).unwrap();
+        assert_eq!(counted.dead_letters, anew.dead_letters, "{number}");
+        assert_eq!(counted.dead_letters[&one], number as u64 + 1);
     }
 }
