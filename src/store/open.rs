@@ -197,7 +197,7 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
         .custom_flags(database::NO_LINK)
         .open(&path)
         .map_err(|error| Error::io("failed to open", &path, &error))?;
-    match lock.try_lock() {
+    match lock_patiently(&lock) {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut process = String::new();
@@ -238,6 +238,18 @@ fn planted(folder: &Path, me: u32) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// A process that was just started from this one holds our old lock for a moment, until it runs its own program.
+fn lock_patiently(lock: &std::fs::File) -> std::result::Result<(), std::fs::TryLockError> {
+    const TRIES: u32 = 30;
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            result => return result,
+        }
+    }
+    lock.try_lock()
 }
 
 impl Opening<'_> {

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Room, and what it may use. All may use `event` and `config`; `config` uses `event`, which uses nothing.
+/// Room, and what it may use. All may use `event` and `config`, and in their tests `fuzz`; `config` uses `event`, which uses
+/// nothing.
 const ARROWS: &[(&str, &[&str])] = &[
+    // In tests alone: the long-form tests of all rooms.
+    ("fuzz", &[]),
     ("event", &[]),
+    ("fuzz", &[]),
     ("config", &[]),
     ("manual", &[]),
     ("convert", &[]),
@@ -30,7 +34,11 @@ fn nothing_imports_upwards() {
         .map(|(room, others)| {
             (
                 *room,
-                others.iter().copied().chain(["event", "config", *room]).collect(),
+                others
+                    .iter()
+                    .copied()
+                    .chain(["event", "config", "fuzz", *room])
+                    .collect(),
             )
         })
         .collect();

@@ -11,6 +11,7 @@ use std::future::{Future, pending, poll_fn};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc as blocking};
 use std::time::{Duration, Instant};
 
@@ -118,9 +119,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn start(settings: Settings) -> Self {
-        let listener = super::runtime()
-            .block_on(TcpListener::bind("127.0.0.1:0"))
-            .expect("a free port");
+        let listener = super::runtime().block_on(listen_apart());
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Up),
@@ -191,6 +190,19 @@ impl Gateway {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A port below those that the system gives to others by itself: while the gateway refuses connections, nobody gets it.
+async fn listen_apart() -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..5_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id() as u16).wrapping_mul(37).wrapping_add(step) % 18_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return listener;
+        }
+    }
+    panic!("no free port between 12000 and 30000");
 }
 
 /// Holds the port without listening: who connects is refused, and nobody else can take it.
