@@ -55,8 +55,19 @@ impl ServeArguments {
         let output = &mut *session.output;
         let ending = runtime.block_on(server::run(config, outside, |serving| tell(serving, &shown, output)));
         match ending {
-            Ok(Ending::Drained) => {
-                output.talk("drained: nothing was in hand any more");
+            Ok(Ending::Drained { waiting: 0 }) => {
+                output.talk("drained: nothing was in hand any more, and nothing waits");
+                Ok(())
+            }
+            Ok(Ending::Drained { waiting }) => {
+                output.talk(format!(
+                    "drained: nothing was in hand any more; {} on the disk for the next start",
+                    if waiting == 1 {
+                        "1 event waits".to_owned()
+                    } else {
+                        format!("{} events wait", super::format::count(waiting))
+                    }
+                ));
                 Ok(())
             }
             Ok(Ending::Left(left)) => {

@@ -107,7 +107,10 @@ pub struct Serving {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// Everything in hand was finished.
-    Drained,
+    Drained {
+        /// Events that wait on the disk for the next start.
+        waiting: u64,
+    },
     /// Something was left; nothing acknowledged is lost.
     Left(String),
     /// A second signal came.
@@ -330,7 +333,8 @@ pub async fn run(
                 left.push(unfinished.to_string());
             }
             if left.is_empty() {
-                Ending::Drained
+                let waiting = store.destinations().iter().map(|one| one.backlog.events).sum();
+                Ending::Drained { waiting }
             } else {
                 Ending::Left(left.join("; "))
             }
