@@ -118,6 +118,10 @@ impl Machine {
         let mut buried = std::mem::take(&mut self.refused);
         buried.truncate(first);
         self.bury_first(buried, delivered, step);
+        // Only what arrived is a recovery, not an operator's word.
+        if std::mem::take(&mut self.told_of_failing) {
+            step.notices.push(Notice::Recovered);
+        }
         self.streak = 0;
         self.attempts = 0;
         self.resets = 0;

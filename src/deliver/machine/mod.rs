@@ -577,10 +577,6 @@ impl Machine {
             (Some(_), None) => step.notices.push(Notice::Free),
             _ => {}
         }
-        if matches!(mode, Mode::Flowing) && self.told_of_failing {
-            self.told_of_failing = false;
-            step.notices.push(Notice::Recovered);
-        }
         self.mode = mode;
     }
 
