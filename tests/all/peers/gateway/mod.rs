@@ -258,6 +258,8 @@ async fn accept(
 }
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream) {
+    // hyper closes its socket before it lets go of the request: this one keeps it open until that is counted as ended.
+    let Ok((stream, last)) = twice(stream) else { return };
     let mut cut_all = shared.cut.subscribe();
     let cut = Arc::new(Notify::new());
     let service = {
@@ -280,7 +282,17 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
         let mut stream = serving.into_parts().io.into_inner();
         stream.shutdown().await.ok();
         tokio::time::sleep(Duration::from_millis(500)).await;
+    } else {
+        drop(serving);
     }
+    drop(last);
+}
+
+/// The same connection under two handles: it ends with the last.
+fn twice(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    let last = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, last))
 }
 
 /// An answer in the making.
