@@ -246,19 +246,9 @@ pub(super) fn folder_bytes(path: &Path) -> u64 {
 pub(super) fn give_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        use std::sync::atomic::{AtomicBool, Ordering};
-        /// Larger blocks are mapped one by one, and go back when they are freed. glibc raises its own limit with the first
-        /// such block: a backlog then took a third more at its peak (78 MB instead of 62, a million events drained).
-        const MAPPED_FROM: i32 = 1 << 20;
-        static SET: AtomicBool = AtomicBool::new(false);
-        let first = !SET.swap(true, Ordering::Relaxed);
-        // SAFETY: both take no pointer. malloc_trim only returns free memory of the allocator to the system; mallopt sets
-        // a number, before the store's threads begin.
+        // SAFETY: malloc_trim takes no pointer and only returns free memory of the allocator to the system.
         #[expect(unsafe_code, reason = "the one exception that design.md names")]
         unsafe {
-            if first {
-                libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
-            }
             libc::malloc_trim(0);
         }
     }

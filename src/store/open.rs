@@ -57,8 +57,6 @@ struct Opening<'a> {
 }
 
 pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Vec<Finding>)> {
-    // The first call sets how memory is kept from here on.
-    database::give_memory_back();
     match open_once(settings, now) {
         Err(error) if error.is_disk_full() => {
             // The ballast is for this.

@@ -95,6 +95,23 @@ fn only_the_store_names_sled_and_only_its_database_files_its_types() {
     }
 }
 
+#[test]
+fn the_one_unsafe_block_only_gives_memory_back() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut blocks, mut foreign) = (0, Vec::new());
+    for file in rust_files(&source) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in text.lines().map(|line| line.split("//").next().unwrap()) {
+            blocks += line.matches("unsafe {").count() + line.matches("unsafe fn").count();
+            for (at, _) in line.match_indices("libc::") {
+                foreign.push(line[at..].trim().to_owned());
+            }
+        }
+    }
+    assert_eq!(blocks, 1, "design.md names one exception");
+    assert_eq!(foreign, ["libc::malloc_trim(0);"], "and what it may call");
+}
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
