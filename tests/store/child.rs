@@ -26,6 +26,7 @@ fn child() {
         "fill" => super::full::fill(&folder, &argument),
         "fail-sync" => super::full::fail_sync(&folder),
         "commits" => super::cost::commits(&folder, &argument),
+        "beside" => super::cost::beside(&folder, argument.parse().unwrap()),
         other => panic!("no task {other}"),
     }
 }
