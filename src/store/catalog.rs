@@ -43,18 +43,23 @@ pub(super) const SHAPE: Shape = Shape {
 };
 const CHANGES_BETWEEN_SYNCS: usize = 48 << 10;
 const COPY_BETWEEN_SYNCS: usize = 16 << 10;
-/// Below this a copy is not worth its syncs; tests reach it sooner.
-fn rewrite_floor() -> u64 {
-    static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        let smaller = std::env::var("PINTLE_TEST_REWRITE_BYTES")
+/// Below this a copy is not worth its syncs.
+const REWRITE_FLOOR: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+const REWRITE_FACTOR: u64 = 4;
+
+/// Where so much is on the disk, a catalog that had `settled` bytes after its last copy is copied; tests reach it sooner.
+fn rewrite_limit(settled: u64) -> u64 {
+    static GROWN_BY: std::sync::LazyLock<Option<u64>> = std::sync::LazyLock::new(|| {
+        let text = std::env::var("PINTLE_TEST_REWRITE_BYTES")
             .ok()
             .filter(|_| cfg!(debug_assertions));
-        let usual = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-        smaller.and_then(|text| text.parse().ok()).unwrap_or(usual)
+        text.and_then(|text| text.parse().ok())
     });
-    *BYTES
+    match *GROWN_BY {
+        Some(bytes) => settled.saturating_add(bytes),
+        None => REWRITE_FLOOR.max(settled.saturating_mul(REWRITE_FACTOR)),
+    }
 }
-const REWRITE_FACTOR: u64 = 4;
 
 /// A set of changes, in groups that are atomic one by one, in order.
 #[derive(Default)]
@@ -318,7 +323,7 @@ impl Catalog {
     /// Copies the catalog to its next generation where it has outgrown its content; says whether it did.
     pub(super) fn rewrite_if_grown(&self) -> Result<bool> {
         self.open.with(|open| {
-            let limit = rewrite_floor().max(open.settled_bytes.saturating_mul(REWRITE_FACTOR));
+            let limit = rewrite_limit(open.settled_bytes);
             if self.database(open)?.bytes() <= limit {
                 return Ok(false);
             }
