@@ -391,7 +391,7 @@ impl Writer {
         if self.store.catalog.has_unsynced() {
             self.note_high_water()?;
             self.store.catalog.commit()?;
-            self.store.catalog.rewrite_if_grown()?;
+            self.store.catalog.copy_if_grown()?;
             self.store.note_catalog_bytes();
         }
         Ok(())
@@ -411,6 +411,7 @@ impl Writer {
     }
 
     fn stop(&mut self) -> Result<()> {
+        self.store.catalog.copier.end();
         self.store.check_running()?;
         self.finish_group();
         if self.active.as_ref().is_some_and(|active| active.values() > 0) {

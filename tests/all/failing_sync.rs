@@ -89,9 +89,8 @@ fn fails(part: &str) {
     stage.pintle.serve();
     stage.arrives("before", 200);
     for (label, answer) in labels.iter().zip(answers) {
-        match answer {
-            Some(true) => stage.arrives(label, 100),
-            Some(false) | None => {}
+        if answer == Some(true) {
+            stage.arrives(label, 100);
         }
     }
     eventually("the backlog is gone", SOON, || stage.pintle.backlog() == 0);

@@ -79,6 +79,9 @@ fn doing(done: &[Done]) -> &'static str {
 }
 
 fn last_doing(done: &[Done]) -> &'static str {
+    if matches!(done.last(), Some(Done::Write { path, data, .. }) if path == "told" && data.starts_with(b"A")) {
+        return "just after an answer";
+    }
     let last = done.iter().rev().find_map(|one| {
         let path = match one {
             Done::Create(path)
@@ -102,7 +105,7 @@ fn last_doing(done: &[Done]) -> &'static str {
         (["segments", _, "db"], Done::Sync(..)) => "commit: synced",
         (["segments", _, "db"], Done::Write { .. }) => "append",
         (["segments", ..], _) => "creation of the next segment",
-        ([_], Done::Rename(..)) if path.ends_with(".new") => "catalog: exchange",
+        ([_], Done::Rename(..)) | ([_, "unfinished"], Done::Unlink(_)) => "catalog: exchange",
         ([catalog, ..], _) if catalog.starts_with("catalog.") && catalog.ends_with(".new") => "catalog: copy",
         ([catalog, "conf" | "db"], Done::Unlink(_)) | ([catalog], Done::RemoveFolder(_))
             if catalog.starts_with("catalog.") =>
