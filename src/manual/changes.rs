@@ -2,7 +2,7 @@
 //!
 //! ## 0.1.0
 //!
-//! The first version. Store format 1.
+//! The first version. Store format 2; a store of format 1, as it was before this release, is taken over at its first start.
 //!
 //! * The hub: Looker's Action API as the stock hub has it (same actions, settings and tokens), downloads and pushed
 //!   results of any size in bounded memory, named destinations in the form, TLS with certificates that are exchanged while

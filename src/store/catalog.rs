@@ -22,39 +22,29 @@
 //!
 //! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it at
 //! the latest 100 ms later. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
-//! A group of a change set is atomic. When the database outgrows its content it is copied to `catalog.K+1`:
-//! copy with syncs, compare counts, sync, rename, sync the folder (the atomic point), delete `catalog.K`.
+//! A group of a change set is atomic. When the database outgrows its content it is copied to `catalog.K+1` (`copying`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::parking::Guarded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ballast::Ballast;
+use super::copying::{Copier, Copy, is_unfinished};
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 use super::keys;
+use super::parking::Guarded;
 use super::records::FORMAT;
+use super::values;
+pub(super) use super::values::decode;
 
 pub(super) const SHAPE: Shape = Shape {
     segment_size: 128 << 10,
     cache_capacity: 4 << 20,
 };
 const CHANGES_BETWEEN_SYNCS: usize = 48 << 10;
-const COPY_BETWEEN_SYNCS: usize = 16 << 10;
-/// Below this a copy is not worth its syncs; tests reach it sooner.
-fn rewrite_floor() -> u64 {
-    static BYTES: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        let smaller = std::env::var("PINTLE_TEST_REWRITE_BYTES")
-            .ok()
-            .filter(|_| cfg!(debug_assertions));
-        let usual = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-        smaller.and_then(|text| text.parse().ok()).unwrap_or(usual)
-    });
-    *BYTES
-}
-const REWRITE_FACTOR: u64 = 4;
 
 /// A set of changes, in groups that are atomic one by one, in order.
 #[derive(Default)]
@@ -62,13 +52,14 @@ pub(super) struct Changes {
     groups: Vec<Vec<Change>>,
 }
 
-struct Change {
-    key: Vec<u8>,
+#[derive(Clone)]
+pub(super) struct Change {
+    pub(super) key: Vec<u8>,
     value: Option<Vec<u8>>,
 }
 
 impl Change {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, Vec::len) + 32
     }
 }
@@ -84,7 +75,7 @@ impl Changes {
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<()> {
-        let value = serde_json::to_vec(value).map_err(|error| Error::damaged(key_text(&key), error.to_string()))?;
+        let value = values::encode(&key, value)?;
         self.put_bytes(key, value);
         Ok(())
     }
@@ -110,21 +101,26 @@ impl Changes {
 
 /// The open catalog.
 pub(super) struct Catalog {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     pub(super) ballast: Ballast,
-    open: Guarded<Open>,
+    pub(super) open: Arc<Guarded<Open>>,
+    pub(super) copier: Copier,
 }
 
-struct Open {
+pub(super) struct Open {
     /// None while a full disk keeps it from being opened again.
-    database: Option<Database>,
-    generation: u64,
+    pub(super) database: Option<Database>,
+    pub(super) generation: u64,
     /// Bytes changed since the last commit.
-    unsynced: usize,
+    pub(super) unsynced: usize,
     /// These changes, in order: after a full disk they are made again.
-    since_sync: Vec<Vec<Change>>,
+    pub(super) since_sync: Vec<Vec<Change>>,
     /// Bytes on the disk after the last copy.
-    settled_bytes: u64,
+    pub(super) settled_bytes: u64,
+    /// The next generation, while it is made.
+    pub(super) copy: Option<Copy>,
+    /// Why that could not be done.
+    pub(super) copy_failed: Option<Error>,
 }
 
 impl Catalog {
@@ -163,13 +159,16 @@ impl Catalog {
         Self {
             folder: folder.to_owned(),
             ballast: Ballast::new(folder),
-            open: Guarded::new(Open {
+            open: Arc::new(Guarded::new(Open {
                 database: Some(database),
                 generation,
                 unsynced: 0,
                 since_sync: Vec::new(),
                 settled_bytes,
-            }),
+                copy: None,
+                copy_failed: None,
+            })),
+            copier: Copier::new(),
         }
     }
 
@@ -261,8 +260,10 @@ impl Catalog {
                 }
                 open.unsynced += size;
                 let written = self.database(open).and_then(|database| write(database, &group));
+                let followed = follow(open, &group);
                 open.since_sync.push(group);
                 written.or_else(|error| self.begin_again(open, error))?;
+                followed?;
             }
             Ok(())
         })
@@ -275,6 +276,9 @@ impl Catalog {
     }
 
     fn sync(&self, open: &mut Open) -> Result<()> {
+        if let Some(error) = &open.copy_failed {
+            return Err(error.clone());
+        }
         let synced = self.database(open).and_then(Database::sync);
         synced.or_else(|error| self.begin_again(open, error))?;
         open.unsynced = 0;
@@ -290,6 +294,8 @@ impl Catalog {
         }
         tracing::error!(%error, "catalog_disk_full");
         self.ballast.release()?;
+        // What is copied takes room, too.
+        open.copy = None;
         open.database = None;
         self.open_again(open)
     }
@@ -314,76 +320,28 @@ impl Catalog {
     pub(super) fn bytes(&self) -> u64 {
         self.open.with(|open| open.database.as_ref().map_or(0, Database::bytes))
     }
-
-    /// Copies the catalog to its next generation where it has outgrown its content; says whether it did.
-    pub(super) fn rewrite_if_grown(&self) -> Result<bool> {
-        self.open.with(|open| {
-            let limit = rewrite_floor().max(open.settled_bytes.saturating_mul(REWRITE_FACTOR));
-            if self.database(open)?.bytes() <= limit {
-                return Ok(false);
-            }
-            self.sync(open)?;
-            let next = open.generation + 1;
-            let unfinished = self.folder.join(format!("catalog.{next}.new"));
-            if unfinished.exists() {
-                remove_folder(&unfinished)?;
-            }
-            if let Err(error) = copy_database(self.database(open)?, &unfinished) {
-                if !error.is_disk_full() {
-                    return Err(error);
-                }
-                // It goes on as it is; the copy is tried again when it has grown further.
-                tracing::warn!(%error, "catalog_not_copied");
-                remove_folder(&unfinished)?;
-                open.settled_bytes = open.database.as_ref().map_or(0, Database::bytes);
-                return Ok(false);
-            }
-            let path = generation_path(&self.folder, next);
-            std::fs::rename(&unfinished, &path).map_err(|error| Error::io("failed to rename", &unfinished, &error))?;
-            database::sync_folder(&self.folder)?;
-            let database = Database::open(&path, SHAPE)?;
-            open.settled_bytes = database.bytes();
-            open.generation = next;
-            if let Some(old) = open.database.replace(database) {
-                let old_path = old.path().to_owned();
-                drop(old);
-                remove_folder(&old_path)?;
-            }
-            Ok(true)
-        })
-    }
 }
 
-/// All pairs, into a new database that has its snapshot, synced.
-fn copy_database(from: &Database, unfinished: &Path) -> Result<()> {
-    let copy = Database::create(unfinished, SHAPE)?;
-    let (mut copied, mut since_sync) = (0_u64, 0_usize);
-    for pair in from.db.iter() {
-        let (key, value) = pair.map_err(|error| Error::sled("copying", from.path(), &error))?;
-        since_sync += key.len() + value.len() + 32;
-        copy.db
-            .insert(key, value)
-            .map_err(|error| Error::sled("copying", unfinished, &error))?;
-        copied += 1;
-        if since_sync > COPY_BETWEEN_SYNCS {
-            copy.sync()?;
-            since_sync = 0;
+/// A copy that is under way learns of a change. Where its disk is full it is given up.
+fn follow(open: &mut Open, group: &[Change]) -> Result<()> {
+    let followed = open.copy.as_mut().map_or(Ok(true), |copy| copy.follow(group));
+    match followed {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            open.copy = None;
+            Ok(())
         }
+        Err(error) if error.is_disk_full() => {
+            tracing::warn!(%error, "catalog_not_copied");
+            open.copy = None;
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
-    copy.sync()?;
-    if copy.db.len() as u64 != copied || from.db.len() as u64 != copied {
-        return Err(Error::damaged(
-            unfinished.display().to_string(),
-            "the copy of the catalog is not complete",
-        ));
-    }
-    drop(copy);
-    // Opened and closed once more, so that its snapshot exists; then the name is the one atomic point.
-    Database::try_open(unfinished, SHAPE)
 }
 
 /// One group, atomically.
-fn write(database: &Database, group: &[Change]) -> Result<()> {
+pub(super) fn write(database: &Database, group: &[Change]) -> Result<()> {
     let mut batch = sled::Batch::default();
     for change in group {
         match &change.value {
@@ -400,18 +358,22 @@ fn write(database: &Database, group: &[Change]) -> Result<()> {
 /// The generations in the store's folder, ascending. A copy that was not finished holds nothing that the older one
 /// lacks, and is removed.
 pub(super) fn generations(folder: &Path) -> Result<Vec<u64>> {
+    let list = |error: std::io::Error| Error::io("failed to list", folder, &error);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(list)? {
+        names.push(entry.map_err(list)?.file_name().to_string_lossy().into_owned());
+    }
     let mut generations = Vec::new();
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::io("failed to list", folder, &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("failed to list", folder, &error))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if let Some(number) = name.strip_prefix("catalog.") {
-            match number.parse::<u64>() {
-                Ok(number) => generations.push(number),
-                Err(_) if number.ends_with(".new") => remove_folder(&entry.path())?,
-                Err(_) => {}
-            }
+    for name in names {
+        let Some(number) = name.strip_prefix("catalog.") else {
+            continue;
+        };
+        let path = folder.join(&name);
+        match number.parse::<u64>() {
+            Ok(number) if is_unfinished(&path) => discard(folder, number)?,
+            Ok(number) => generations.push(number),
+            Err(_) if number.ends_with(".new") => remove_folder(&path)?,
+            Err(_) => {}
         }
     }
     generations.sort_unstable();
@@ -436,12 +398,7 @@ pub(super) fn remove_folder(path: &Path) -> Result<()> {
     std::fs::remove_dir_all(path).map_err(|error| Error::io("failed to remove", path, &error))
 }
 
-/// A record from its bytes.
-pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::damaged(key_text(key), error.to_string()))
-}
-
-fn key_text(key: &[u8]) -> String {
+pub(super) fn key_text(key: &[u8]) -> String {
     let mut text = String::from("catalog key ");
     for byte in key.iter().take(40) {
         text.push_str(&format!("{byte:02x}"));
@@ -472,8 +429,11 @@ mod tests {
             }
             catalog.commit().unwrap();
             let before = catalog.bytes();
+            catalog.copy_if_grown().unwrap();
+            catalog.await_copy();
+            catalog.copy_if_grown().unwrap();
             assert!(
-                catalog.rewrite_if_grown().unwrap(),
+                !generation_path(folder.path(), 1).exists(),
                 "{before} bytes were not thought too many"
             );
             assert!(catalog.bytes() < before / 2, "{} of {before} bytes", catalog.bytes());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::adopt::{self, Ground};
-use super::catalog::{self, Catalog, decode};
+use super::catalog::{self, Catalog, Changes, decode};
 use super::database::sync_folder;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
@@ -115,13 +115,21 @@ impl Loaded {
     }
 }
 
+/// A newer one is not touched. An older one becomes this one before anything is written that the older pintle cannot read.
 fn check_format(catalog: &Catalog) -> Result<()> {
     match catalog.get::<u32>(keys::FORMAT)? {
         Some(found) if found > records::FORMAT => Err(Error::Newer {
             found,
             known: records::FORMAT,
         }),
-        Some(_) => Ok(()),
+        Some(records::FORMAT) => Ok(()),
+        Some(older) => {
+            tracing::info!(older, newer = records::FORMAT, "catalog_format_raised");
+            let mut changes = Changes::new();
+            changes.put(keys::FORMAT.to_vec(), &records::FORMAT)?;
+            catalog.apply(changes)?;
+            catalog.commit()
+        }
         None => Err(Error::damaged("catalog", "it has no format version")),
     }
 }

@@ -24,7 +24,7 @@
 //!    since the last catalog sync: at the most 100 ms.
 //!
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
-//! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
+//! `writer` has the steps of a seal, `copying` those of the catalog's copy, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
 mod adopt;
 mod attempts;
@@ -32,6 +32,7 @@ mod ballast;
 mod catalog;
 mod chunk;
 mod commit;
+mod copying;
 mod database;
 mod destinations;
 mod error;
@@ -66,6 +67,7 @@ mod spool;
 mod state;
 mod sweep;
 mod users;
+mod values;
 mod varint;
 mod verify;
 mod writer;

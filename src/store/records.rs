@@ -1,4 +1,4 @@
-//! The catalog's values, as JSON: small, readable, and open for keys of later versions.
+//! The catalog's values, as JSON: small, readable, and open for keys of later versions. `values` makes bytes of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use super::segment::SegmentId;
 use super::varint;
 use crate::event::{DestinationId, RunId, Timestamp};
 
-/// The format that this pintle writes.
-pub(super) const FORMAT: u32 = 1;
+/// The format that this pintle writes: 2, whose values may be packed (see `values`). It reads 1, too, and makes 2 of it.
+pub(super) const FORMAT: u32 = 2;
 
 /// `m` totals: counters that never fall.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

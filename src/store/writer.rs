@@ -35,6 +35,9 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE_SEAL: Duration = Duration::from_secs(30);
 /// Commits that one sync may cover.
 const GROUP: usize = 256;
+/// Chunks that are still taken into a group after the first commit that waits: as many as may lie in the channel then.
+/// Without an end a stream of chunks of big runs would keep that commit waiting.
+const TAKEN_ALONG: usize = WAITING;
 
 /// What the writer is asked for.
 pub(super) enum Command {
@@ -141,7 +144,7 @@ impl Writer {
         loop {
             let stopping = match commands.recv_timeout(TICK) {
                 Ok(Command::Stop { reply }) => Some(reply),
-                Ok(command) => self.handle_group(command, commands),
+                Ok(command) => self.handle_group(command, || commands.try_recv().ok()),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
@@ -160,23 +163,31 @@ impl Writer {
     }
 
     /// Handles what waits, and makes it durable together. Gives who asked for a stop on the way.
-    fn handle_group(&mut self, first: Command, commands: &Receiver<Command>) -> Option<SyncSender<Result<()>>> {
-        let mut next = Some(first);
+    fn handle_group(
+        &mut self,
+        first: Command,
+        mut next: impl FnMut() -> Option<Command>,
+    ) -> Option<SyncSender<Result<()>>> {
+        let mut command = Some(first);
         let mut stopping = None;
-        while let Some(command) = next {
-            if let Err(error) = self.handle(command) {
+        let mut taken_along = 0;
+        while let Some(one) = command {
+            let waited = self.waiting.len();
+            if let Err(error) = self.handle(one) {
                 self.fail(&error);
             }
-            if self.waiting.len() >= GROUP {
+            if waited > 0 && self.waiting.len() == waited {
+                taken_along += 1;
+            }
+            if self.waiting.len() >= GROUP || taken_along >= TAKEN_ALONG {
                 break;
             }
-            next = match commands.try_recv() {
-                Ok(Command::Stop { reply }) => {
+            command = match next() {
+                Some(Command::Stop { reply }) => {
                     stopping = Some(reply);
                     None
                 }
-                Ok(command) => Some(command),
-                Err(_) => None,
+                other => other,
             };
         }
         self.finish_group();
@@ -380,7 +391,7 @@ impl Writer {
         if self.store.catalog.has_unsynced() {
             self.note_high_water()?;
             self.store.catalog.commit()?;
-            self.store.catalog.rewrite_if_grown()?;
+            self.store.catalog.copy_if_grown()?;
             self.store.note_catalog_bytes();
         }
         Ok(())
@@ -400,6 +411,7 @@ impl Writer {
     }
 
     fn stop(&mut self) -> Result<()> {
+        self.store.catalog.copier.end();
         self.store.check_running()?;
         self.finish_group();
         if self.active.as_ref().is_some_and(|active| active.values() > 0) {
@@ -442,4 +454,90 @@ fn answer(reply: &SyncSender<Result<RunRecord>>, result: Result<RunRecord>) -> R
     // The run's thread may have gone; then nobody was told anything, which is no lie.
     drop(reply.send(result));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::event::Timestamp;
+    use crate::store::chunk::Builder;
+    use crate::store::run::{NewRun, Origin, RunKind};
+    use crate::store::{Error, open};
+
+    fn packed(row: u64) -> Packed {
+        let mut builder = Builder::new().unwrap();
+        builder.event(row, true, b"{\"n\":1", &[]);
+        builder.pack().unwrap()
+    }
+
+    /// The commit of a small run, in the middle of chunks of a big one that never end, is answered after a few of them.
+    #[test]
+    fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
+        const STREAM: u32 = 2_000;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().join("store"),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = open::open(&settings, Timestamp(1)).unwrap();
+        let destination = crate::event::Destination {
+            id: crate::event::DestinationId("one".into()),
+            name: Some("one".to_owned()),
+            url: "http://127.0.0.1:1".to_owned(),
+            write_key: crate::event::WriteKey::new("a-write-key-of-tests"),
+        };
+        let destination = store.resolve(&destination).unwrap();
+        let small = NewRun {
+            id: RunId::new(Timestamp(1), 1),
+            kind: RunKind::Looker,
+            action: crate::event::Action::Track,
+            destination: destination.clone(),
+            looker: Origin::default(),
+            delivery: None,
+            received_at: Timestamp(1),
+            replay_of: Vec::new(),
+            replay: None,
+        };
+        let closed = Closed {
+            run: store.new_record(&small),
+            destination: store.closed_destination(&destination.id).unwrap(),
+            delivery: None,
+            repeat: None,
+            commit: 0,
+            chunks: 0,
+            references: Vec::new(),
+        };
+        let big = RunId::new(Timestamp(2), 2);
+        let append = |sequence| Command::Append {
+            run: big,
+            sequence,
+            packed: vec![packed(u64::from(sequence) + 1)],
+        };
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let mut commit = Some(Command::Commit {
+            sequence: 0,
+            packed: packed(1),
+            closed: Box::new(closed),
+            reply,
+        });
+        let active = Active::create(&store.segments_folder(), SegmentId(99)).unwrap();
+        let mut writer = Writer::new(Arc::clone(&store), active);
+        let mut taken = 0;
+        let next = || {
+            taken += 1;
+            match taken {
+                3 => commit.take(),
+                STREAM.. => None,
+                // One less than were sent: the commit is none of them.
+                4.. => Some(append(taken - 1)),
+                _ => Some(append(taken)),
+            }
+        };
+        assert!(writer.handle_group(append(0), next).is_none());
+        let answered: std::result::Result<RunRecord, Error> = answer.try_recv().unwrap();
+        assert_eq!(answered.unwrap().id, small.id);
+        assert!(taken <= 3 + TAKEN_ALONG as u32, "{taken} commands");
+    }
 }

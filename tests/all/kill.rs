@@ -1,7 +1,7 @@
 //! `kill -9` at random moments, in the middle of ingest and of delivery, on one store: every delivery that was answered with
 //! success arrives whole and in order, nothing arrives of one that failed, and what comes twice has equal ids.
 //!
-//! `PINTLE_KILL_ROUNDS` (10) and `PINTLE_KILL_SEED` (the clock) from the environment; the seed is printed.
+//! `PINTLE_KILL_ROUNDS` (25) and `PINTLE_KILL_SEED` (the clock) from the environment; the seed is printed.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -41,7 +41,7 @@ fn kill_at_any_moment() {
     let clock = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(1, |since| since.as_nanos() as u64);
-    let rounds = number("PINTLE_KILL_ROUNDS", 10);
+    let rounds = number("PINTLE_KILL_ROUNDS", 25);
     let seed = number("PINTLE_KILL_SEED", clock % 1_000_000);
     eprintln!("PINTLE_KILL_ROUNDS={rounds} PINTLE_KILL_SEED={seed}");
     let mut dice = Dice::new(seed);

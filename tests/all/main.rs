@@ -17,6 +17,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod door;
+mod failing_sync;
 mod golden;
 mod hostile;
 mod kill;

@@ -24,8 +24,9 @@ fn child() {
         "prepare" => super::damage::prepare(&folder),
         "open-damaged" => super::damage::open(&folder),
         "fill" => super::full::fill(&folder, &argument),
-        "fail-sync" => super::full::fail_sync(&folder),
+        "fail-sync" => super::full::fail_sync(&folder, &argument),
         "commits" => super::cost::commits(&folder, &argument),
+        "beside" => super::cost::beside(&folder, argument.parse().unwrap()),
         other => panic!("no task {other}"),
     }
 }

@@ -2,13 +2,14 @@
 //! on the disk of `PINTLE_COST_FOLDER` (else the temporary folder's).
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pintle::store::Store;
+use pintle::store::{Closing, Store};
 
-use super::child::Child;
+use super::child::{Child, shim};
 use super::recording::{self, Done};
-use super::workload::{THEN, settings, store_run};
+use super::workload::{THEN, event, new_run, settings, store_run};
 
 const COMMITS: u64 = 320;
 
@@ -88,5 +89,70 @@ fn what_a_commit_costs() {
             syncs("store/catalog") / commits,
             written / COMMITS as usize,
         );
+    }
+}
+
+/// The child's task: small runs one after the other, beside so many big ones that stream.
+pub(crate) fn beside(folder: &Path, big: u64) {
+    let (store, _) = Store::open(&settings(&folder.join("store")), THEN).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut waits = Vec::new();
+    std::thread::scope(|scope| {
+        for number in 1..=big {
+            let (store, stop) = (store.clone(), &stop);
+            scope.spawn(move || {
+                let rows: Vec<_> = (0..64).map(|row| event(number, row, 8_000)).collect();
+                let mut writer = store.begin(new_run(number, "two")).unwrap();
+                for row in 1.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    writer.event(row, true, &rows[row as usize % rows.len()], &[]).unwrap();
+                }
+                writer.commit(Closing::plain(THEN, THEN)).unwrap();
+            });
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let begun = Instant::now();
+        for number in 1_000.. {
+            if begun.elapsed() > Duration::from_secs(6) || waits.len() == 2_000 {
+                break;
+            }
+            let begun = Instant::now();
+            store_run(&store, number, "one", 20, 100).unwrap();
+            waits.push(begun.elapsed());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    waits.sort();
+    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!(
+        "WAITS {} small runs: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+        waits.len(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+    std::process::exit(0);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn what_a_small_run_waits_beside_big_ones() {
+    let base = std::env::var_os("PINTLE_COST_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
+    for slow in ["0", "5000"] {
+        for big in ["0", "1", "3"] {
+            let folder = tempfile::tempdir_in(&base).unwrap();
+            let ended = Child::new("beside", folder.path(), big)
+                .env("LD_PRELOAD", shim())
+                .env("PINTLE_SLOW_SYNC", slow)
+                .run(Duration::from_secs(120));
+            let waits = ended.output.lines().find_map(|line| line.strip_prefix("WAITS "));
+            eprintln!(
+                "a sync takes {slow} us more, {big} big runs: {}",
+                waits.unwrap_or(&ended.output)
+            );
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A store of format 1, as this version leaves it: later versions must open it. Made once by `make` (ignored), committed,
-//! never made again for the same format.
+//! Stores of each format there was, as their versions have left them: later versions must open them. Made once by `make`
+//! (ignored), committed, never made again for the same format.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,12 @@ use pintle::store::{Line, RunState, Store};
 use super::child::scratch;
 use super::workload::{THEN, event, number_of, settings, store_run};
 
-/// As this version writes it; and with sled's units of 4 MiB, as it was written before the first release.
-const ARCHIVES: [&str; 2] = ["store.zst", "store-4-mib.zst"];
+/// As this version writes it, and as earlier ones did: before the catalog's values were packed, and before that with
+/// sled's units of 4 MiB.
+const ARCHIVES: [&str; 3] = ["store-2/store.zst", "store-1/store.zst", "store-1/store-4-mib.zst"];
 
 fn archive(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/store-1")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Path length, path, content length, content; all of it compressed.
@@ -104,7 +103,7 @@ fn make() {
 }
 
 #[test]
-fn stores_of_format_1_open() {
+fn stores_of_all_formats_open() {
     ARCHIVES.iter().for_each(|name| opens(name));
 }
 

@@ -1,5 +1,6 @@
 /* Records what a program does to the files below PINTLE_RECORD_ROOT, in one global order, into PINTLE_RECORD_LOG;
- * or fails a sync, where PINTLE_FAIL_SYNC names a part of a path and a file whose presence turns the failure on.
+ * or fails a sync, where PINTLE_FAIL_SYNC names a part of a path and PINTLE_FAIL_SWITCH a file whose presence turns the
+ * failure on; or makes each sync take PINTLE_SLOW_SYNC microseconds more.
  *
  * A record: u8 what | u32 length, path | u32 length, second path | u64 number | u32 length, data   (little-endian)
  */
@@ -26,6 +27,7 @@ static int log_fd = -1;
 static char root[PATH_MAX];
 static size_t root_len;
 static const char *fail_part, *fail_switch;
+static useconds_t slow_sync;
 
 #define REAL(type, name, ...)                                   \
     static type (*real)(__VA_ARGS__);                           \
@@ -45,6 +47,8 @@ __attribute__((constructor)) static void begin(void) {
     const char *where = getenv("PINTLE_RECORD_ROOT"), *log = getenv("PINTLE_RECORD_LOG");
     fail_part = getenv("PINTLE_FAIL_SYNC");
     fail_switch = getenv("PINTLE_FAIL_SWITCH");
+    const char *slow = getenv("PINTLE_SLOW_SYNC");
+    if (slow) slow_sync = (useconds_t)atoi(slow);
     if (where && log && realpath(where, root)) {
         root_len = strlen(root);
         log_fd = real_open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -198,6 +202,7 @@ static int synced(int fd, uint8_t what) {
         errno = EIO;
         return -1;
     }
+    if (slow_sync) usleep(slow_sync);
     const char *path = whole ? below(whole) : NULL;
     if (!path && whole && log_fd >= 0 && strcmp(whole, root) == 0) path = "";
     if (!path) return what == FSYNC ? all(fd) : data(fd);

@@ -1,7 +1,7 @@
 //! A small life of a store, told in a file beside it: what was answered, and what was about to be delivered.
 //!
 //! Lines of `told`: `A run rows destination` after a commit was answered; `D run` before an acknowledgement that may
-//! deliver something of the run.
+//! deliver something of the run; `K run events` after it, with how many of the run's events it settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -128,7 +128,7 @@ impl Life<'_> {
     }
 
     fn step(&mut self, store: &Store) {
-        match self.dice.below(20) {
+        match self.dice.below(21) {
             0..=5 => {
                 let rows = 1 + self.dice.below(40) as u64;
                 self.commit(store, rows, 40);
@@ -157,7 +157,15 @@ impl Life<'_> {
                     self.deliver(store, to, usize::MAX);
                 }
             }
-            17 => std::thread::sleep(Duration::from_millis(120)),
+            17..=18 => {
+                // So many changes that the catalog outgrows its content, and the time in which it is copied.
+                self.commit(store, 200, 40);
+                for to in ["one", "two"] {
+                    self.deliver_by(store, to, 240, 2);
+                }
+                std::thread::sleep(Duration::from_millis(150));
+                self.commit(store, 5, 40);
+            }
             _ => {
                 store.sweep(LATER).unwrap();
                 store.sweep(LATER.plus(2_000_000)).unwrap();
@@ -190,6 +198,10 @@ impl Life<'_> {
     }
 
     fn deliver(&mut self, store: &Store, to: &str, events: usize) {
+        self.deliver_by(store, to, events, 150);
+    }
+
+    fn deliver_by(&mut self, store: &Store, to: &str, events: usize, batch: usize) {
         let id = DestinationId(to.into());
         if store.destination(&id).is_none() {
             return;
@@ -198,7 +210,7 @@ impl Life<'_> {
         let mut left = events;
         while left > 0 {
             let mut buffer = Vec::new();
-            let leased = queue.read(left.min(150), 200_000, &mut buffer).unwrap();
+            let leased = queue.read(left.min(batch), 200_000, &mut buffer).unwrap();
             let Some(last) = leased.last() else { break };
             left -= leased.len().min(left);
             let runs: BTreeSet<_> = leased.iter().map(|one| one.run).collect();
@@ -211,6 +223,10 @@ impl Life<'_> {
                 .map(|one| (one.position, "the gateway does not like it".to_owned()))
                 .collect();
             queue.acknowledge(last.position, &buried, THEN.plus(5)).unwrap();
+            for group in leased.chunk_by(|a, b| a.run == b.run) {
+                let number = group[0].run.0.timestamp_ms() as i64 - THEN.0;
+                self.tell(&format!("K {number} {}", group.len()));
+            }
         }
         assert!(self.folder.exists());
     }
@@ -229,6 +245,8 @@ pub(crate) struct Told {
     /// Number to rows and destination.
     pub(crate) answered: BTreeMap<u64, (u64, String)>,
     pub(crate) touched: BTreeSet<u64>,
+    /// Number to events that were settled.
+    pub(crate) settled: BTreeMap<u64, u64>,
 }
 
 impl Told {
@@ -242,6 +260,9 @@ impl Told {
                     told.answered.insert(number.parse().unwrap(), known);
                 }
                 ["D", number] => drop(told.touched.insert(number.parse().unwrap())),
+                ["K", number, events] => {
+                    *told.settled.entry(number.parse().unwrap()).or_default() += events.parse::<u64>().unwrap();
+                }
                 _ => panic!("{line}"),
             }
         }
@@ -249,9 +270,9 @@ impl Told {
     }
 }
 
-/// Opens what a cut has left, and compares it with what was told.
-pub(crate) fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
-    let fail = |what: String| Err(what);
+/// Opens what a cut has left, and compares it with what was told. Gives how many events will be sent again.
+pub(crate) fn check(store_folder: &Path, told: &Told) -> Result<u64, String> {
+    let fail = Err;
     let (store, findings) = Store::open(&settings(store_folder), THEN).map_err(|error| format!("open: {error}"))?;
     if let Some(finding) = findings.iter().find(|finding| finding.serious) {
         return fail(format!("a finding: {}", finding.what));
@@ -281,6 +302,11 @@ pub(crate) fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
             return fail(format!("nothing of run {number} was delivered, and yet: {run:?}"));
         }
     }
+    let again = told.settled.iter().map(|(number, settled)| {
+        let known = records.get(number).map_or(0, |run| run.delivered + run.dead_events);
+        settled.saturating_sub(known)
+    });
+    let again = again.sum();
     let found = store.verify(|_| {}).map_err(text)?;
     if !found.ok {
         return fail(format!("damaged: {:?}", found.damaged));
@@ -338,5 +364,5 @@ pub(crate) fn check(store_folder: &Path, told: &Told) -> Result<(), String> {
     if pending != 19 {
         return fail(format!("{pending} events wait at the second start, not 19"));
     }
-    Ok(())
+    Ok(again)
 }
