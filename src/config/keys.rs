@@ -258,7 +258,7 @@ fn timezone(given: Given<'_>) -> Read<String> {
 fn log_level(given: Given<'_>) -> Read<String> {
     let level = given.text()?;
     let good = if level.contains('=') {
-        tracing_subscriber::EnvFilter::builder().parse(&level).is_ok()
+        level.parse::<tracing_subscriber::filter::Targets>().is_ok()
     } else {
         LEVELS.contains(&level.as_str())
     };
