@@ -14,5 +14,6 @@ mod fixture;
 mod full;
 mod power;
 mod recording;
+mod small_runs;
 mod state;
 mod workload;
