@@ -10,6 +10,7 @@
 mod child;
 mod cost;
 mod damage;
+mod day;
 mod fixture;
 mod full;
 mod power;
