@@ -13,6 +13,7 @@
 //! | `d` destination | URL, key, name, number, pause, learned limits |
 //! | `k` id | another id of a destination, after a rekey |
 //! | `q` number line commit | what waits for a destination, in order |
+//! | `n` number | what waits for a destination, written by a stop, removed by the next start |
 //! | `c` number line | how far a destination's line is |
 //! | `v` digest | the run of a delivery |
 //! | `p` digest | the last run with these rows of a plan |

@@ -9,7 +9,9 @@ use super::catalog::decode;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
-use super::records::{Cursor, DestinationRecord, HighWater, Letter, Place, Queued, Registered, SealedAs, Seen};
+use super::records::{
+    Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
+};
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
 use super::segment::{Seal, SegmentId};
@@ -129,6 +131,7 @@ impl Inner {
                 }
                 Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
                 Some(b'q') => drop(decode::<Queued>(key, value)?),
+                Some(b'n') => drop(decode::<KeptCount>(key, value)?),
                 Some(b'c') => drop(decode::<Cursor>(key, value)?),
                 Some(b'v' | b'p') => drop(decode::<Seen>(key, value)?),
                 Some(b'e') => drop(decode::<Letter>(key, value)?),
