@@ -135,7 +135,6 @@ pub(super) fn adopt_segment(
     seal.write(&path)?;
     // The catalog must know of the runs before the registry says that the segment needs no reading.
     adoption.catalog.commit()?;
-    segment::settle(&path)?;
     Ok(Some(SealedAs {
         values: seal.values,
         crc: seal.crc,

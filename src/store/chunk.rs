@@ -11,6 +11,8 @@
 //!
 //! The CRC is over all of the value but itself. A reader checks it on every read: our own checksums decide, never sled's.
 
+use std::cell::RefCell;
+
 use super::error::{Error, Result};
 use super::users::IdFilter;
 use super::varint;
@@ -77,6 +79,8 @@ pub(super) struct Builder {
     dead: u32,
     ids: IdFilter,
     compressor: zstd::bulk::Compressor<'static>,
+    /// Room for what comes out of it.
+    packed: Vec<u8>,
 }
 
 impl Builder {
@@ -91,6 +95,7 @@ impl Builder {
             dead: 0,
             ids: IdFilter::default(),
             compressor,
+            packed: Vec::new(),
         })
     }
 
@@ -130,15 +135,18 @@ impl Builder {
 
     /// Compresses what was collected and begins anew.
     pub(super) fn pack(&mut self) -> Result<Packed> {
-        let mut codec = CODEC_ZSTD;
-        let mut payload = self
+        // Into room that is kept, and copied out: what waits for the writer holds no more memory than it has bytes.
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        let len = self
             .compressor
-            .compress(&self.raw)
+            .compress_to_buffer(&self.raw, &mut self.packed)
             .map_err(|error| Error::damaged("memory", format!("zstd could not compress: {error}")))?;
-        if payload.len() >= self.raw.len() {
-            codec = CODEC_RAW;
-            payload = self.raw.clone();
-        }
+        let (codec, payload) = if len < self.raw.len() {
+            (CODEC_ZSTD, self.packed.clone())
+        } else {
+            (CODEC_RAW, self.raw.clone())
+        };
         let packed = Packed {
             codec,
             first_row: self.first_row,
@@ -152,6 +160,8 @@ impl Builder {
         self.raw.clear();
         // One event of several megabytes must not keep its room for the rest of the run.
         self.raw.shrink_to(CHUNK_BYTES + (16 << 10));
+        self.packed.clear();
+        self.packed.shrink_to(CHUNK_BYTES + (32 << 10));
         self.events = 0;
         self.dead = 0;
         Ok(packed)
@@ -312,6 +322,22 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     varint::take_bytes(rest, N)?.try_into().ok()
 }
 
+/// With a context that each thread keeps: setting one up costs more than unpacking a chunk.
+fn decompress(payload: &[u8], raw_len: usize) -> std::result::Result<Vec<u8>, String> {
+    thread_local! {
+        static CONTEXT: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    CONTEXT.with_borrow_mut(|context| {
+        let context = match context {
+            Some(context) => context,
+            None => context.insert(zstd::bulk::Decompressor::new().map_err(|error| format!("zstd: {error}"))?),
+        };
+        context
+            .decompress(payload, raw_len)
+            .map_err(|error| format!("zstd: {error}"))
+    })
+}
+
 /// A decoded chunk: all its records.
 #[derive(Debug, Clone)]
 pub(super) struct Chunk {
@@ -328,7 +354,7 @@ impl Chunk {
         }
         let raw = match header.codec {
             CODEC_RAW => payload.to_vec(),
-            CODEC_ZSTD => zstd::bulk::decompress(payload, raw_len).map_err(|error| format!("zstd: {error}"))?,
+            CODEC_ZSTD => decompress(payload, raw_len)?,
             other => return Err(format!("codec {other} is not known to this pintle")),
         };
         if raw.len() != raw_len {

@@ -107,7 +107,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         ..
     } = opening;
     let readers = Readers::new(segments.clone());
-    readers.exchange_active(active.reader(), || Ok(()))?;
+    readers.exchange_active(active.reader());
     let (sender, commands) = sync_channel(writer::WAITING);
     let inner = Arc::new(Inner::new(Parts {
         settings: settings.clone(),

@@ -37,14 +37,9 @@ impl Readers {
         }
     }
 
-    /// Lets readers see the active segment. `before` runs while nobody can read: the old active segment is settled there.
-    pub(super) fn exchange_active(&self, reader: Reader, before: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.state.with(|state| {
-            state.active = None;
-            before()?;
-            state.active = Some(reader);
-            Ok(())
-        })
+    /// Lets readers see the active segment.
+    pub(super) fn exchange_active(&self, reader: Reader) {
+        self.state.with(|state| state.active = Some(reader));
     }
 
     /// Lets go of the active segment, at the end.

@@ -2,7 +2,8 @@
 //!
 //! When a segment is full, or idle with something in it, it is sealed: a) sync; b) the index and the seal file, synced, and
 //! its folder; c) segment N+1 created and synced; d) one durable catalog commit: N sealed, N+1 active, and where the open
-//! runs have chunks; e) N closed, opened and closed again, so that sled's snapshot exists.
+//! runs have chunks; e) N closed. From then on it is read from its file, by its seal's count and checksums, and sled's
+//! snapshot of it, which a second opening would make, is of no use.
 //!
 //! Where the disk is full, sled's database accepts nothing any more, also when there is room again; but dropped and opened
 //! again it is as after a kill. So the active segment is let go, those who wait and all open runs are refused, the ballast
@@ -17,7 +18,7 @@ use super::error::{Error, Result};
 use super::keys;
 use super::records::{HighWater, Registered, SealedAs};
 use super::recover;
-use super::segment::{self, Active, Reader, Seal, SegmentId};
+use super::segment::{Active, Reader, Seal, SegmentId};
 use super::users;
 use super::writer::Writer;
 
@@ -40,16 +41,14 @@ impl Writer {
             return Err(self.full_error());
         };
         let seal = old.seal()?;
-        let (old, folder) = (old.id, old.folder());
+        let old = old.id;
         let active = self.begin_next(&seal)?;
         let sealed = sealed_as(&seal);
         let reader = active.reader();
         let next = active.id;
         let previous = self.active.replace(active);
-        self.store.readers.exchange_active(reader, || {
-            drop(previous);
-            segment::settle(&folder)
-        })?;
+        self.store.readers.exchange_active(reader);
+        drop(previous);
         self.store.note_sealed(old, sealed, next);
         super::database::give_memory_back();
         Ok(())
@@ -162,8 +161,7 @@ impl Writer {
         users::write(&folder, &filters)?;
         seal.write(&folder)?;
         let active = self.begin_next(&seal)?;
-        segment::settle(&folder)?;
-        self.store.readers.exchange_active(active.reader(), || Ok(()))?;
+        self.store.readers.exchange_active(active.reader());
         self.store.note_sealed(seal.segment, sealed_as(&seal), active.id);
         self.active = Some(active);
         self.left = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use super::Inner;
-use super::chunk::{Builder, CHUNK_BYTES};
+use super::chunk::{Builder, CHUNK_BYTES, Packed};
 use super::commit::{Closed, Reference, hex};
 use super::error::{Error, Result};
 use super::run::{Closing, NewRun, RunRecord, RunState};
@@ -13,6 +13,8 @@ use super::spool::Spool;
 use super::writer::Command;
 use crate::event::Timestamp;
 
+/// Chunks go to the writer by this many bytes: one by one, waking it would cost a tenth of what a row costs.
+const HANDED_AT_ONCE: usize = 64 << 10;
 /// How much is spooled until the disk's room is looked at again.
 const SPOOLED_BETWEEN_LOOKS: u64 = 16 << 20;
 
@@ -28,6 +30,9 @@ pub struct RunWriter {
     dead_rows: u64,
     bytes: u64,
     references: Vec<Reference>,
+    /// Packed, and not yet with the writer.
+    packed: Vec<Packed>,
+    packed_bytes: usize,
     /// Chunks that went to the writer.
     chunks: u32,
     ended: bool,
@@ -45,6 +50,8 @@ impl RunWriter {
             dead_rows: 0,
             bytes: 0,
             references: Vec::new(),
+            packed: Vec::new(),
+            packed_bytes: 0,
             chunks: 0,
             ended: false,
         })
@@ -100,6 +107,7 @@ impl RunWriter {
     /// The run's end: returns when all of it is durable.
     pub fn commit(mut self, closing: Closing) -> Result<RunRecord> {
         self.ended = true;
+        let handed = self.hand_over();
         let record = self.record(&closing)?;
         let repeat = self.store.repeat_digest(&self.run, &closing);
         let (reply, answer) = sync_channel(1);
@@ -113,11 +121,13 @@ impl RunWriter {
             references: std::mem::take(&mut self.references),
         };
         let packed = self.builder.pack()?;
-        let sent = self.store.send(Command::Commit {
-            sequence: self.chunks,
-            packed,
-            closed: Box::new(closed),
-            reply,
+        let sent = handed.and_then(|()| {
+            self.store.send(Command::Commit {
+                sequence: self.chunks,
+                packed,
+                closed: Box::new(closed),
+                reply,
+            })
         });
         let result = sent.and_then(|()| answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error())));
         self.store.forget_receiving(self.run.id);
@@ -175,8 +185,22 @@ impl RunWriter {
         self.store.check_room()?;
         let packed = self.builder.pack()?;
         self.store.note_receiving(self.run.id, self.events, self.dead_rows);
-        let sequence = self.chunks;
-        self.chunks += 1;
+        self.packed_bytes += packed.payload.len();
+        self.packed.push(packed);
+        if self.packed_bytes < HANDED_AT_ONCE {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    /// What is packed goes to the writer.
+    fn hand_over(&mut self) -> Result<()> {
+        if self.packed.is_empty() {
+            return Ok(());
+        }
+        let (sequence, packed) = (self.chunks, std::mem::take(&mut self.packed));
+        self.chunks += packed.len() as u32;
+        self.packed_bytes = 0;
         self.store.send(Command::Append {
             run: self.run.id,
             sequence,

@@ -1,6 +1,7 @@
-//! Reads a segment without sled: one flipped byte makes sled refuse the whole database, or cut its log there. Our values lie
-//! in the file in one piece each, with a length and a CRC of their own, and sled writes the key before them; so every value
-//! that is whole can be found, wherever the damage is.
+//! Reads a segment without sled. A handle of sled's holds its whole segment in memory, and one flipped byte makes sled refuse
+//! the whole database, or cut its log there. Our values lie in the file in one piece each, with a length and a CRC of their
+//! own, and sled writes the key before them; so every value that is whole can be found, wherever the damage is. Sealed
+//! segments are read like this, and what can still be read of damaged ones.
 //!
 //! ```text
 //! in the file: … | k | last k bytes of the key (leaf u32 BE, 1, n % 7) | length (sled's varint) | value ("PKC" …) | …

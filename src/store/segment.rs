@@ -24,8 +24,8 @@ use crate::event::RunId;
 const SEGMENT_SIZE: usize = 2 << 20;
 /// Bytes inserted between two syncs at the most: half of sled's segment.
 pub(super) const SYNC_BYTES: u64 = (SEGMENT_SIZE / 2) as u64;
-/// A segment is sealed when this much is stored in it. A reader holds that much memory until it is done.
-pub(super) const SEAL_BYTES: u64 = 16 << 20;
+/// A segment is sealed when this much is stored in it: sled holds that much of the active one in memory.
+pub(super) const SEAL_BYTES: u64 = 8 << 20;
 
 /// [`SEAL_BYTES`]; the tests of power cuts and damage, which run this crate from outside, make it smaller.
 pub(super) fn seal_bytes() -> u64 {
@@ -176,6 +176,7 @@ impl Active {
         Ok(seal)
     }
 
+    #[cfg(test)]
     pub(super) fn folder(&self) -> PathBuf {
         self.database.path().to_owned()
     }
@@ -204,14 +205,6 @@ impl Active {
         self.unsynced += value.len() as u64 + 32;
         Ok(())
     }
-}
-
-/// After a seal: opened and closed once more, so that sled writes its snapshot, which turns silent damage into errors.
-pub(super) fn settle(folder: &Path) -> Result<()> {
-    let database = Database::open(folder, SHAPE)?;
-    database.sync()?;
-    drop(database);
-    database::sync_folder(folder)
 }
 
 fn value_key(number: u32) -> [u8; 6] {
@@ -249,45 +242,36 @@ pub(super) struct Reader {
 
 #[derive(Clone)]
 enum Values {
+    /// The active segment, and one that a start has to read.
     Sled(sled::Db),
-    /// sled cannot read it.
-    Salvaged(Arc<Salvage>),
+    /// A sealed one, from its file: a handle of sled's would hold all of it in memory.
+    File(Arc<Salvage>),
 }
 
 impl Reader {
-    /// Opens a segment; `values` is what the seal of a sealed one says. A sealed one is looked through first: sled refuses
-    /// a damaged database, and erases what follows the damage while doing so. Then what is whole is read without sled, so
-    /// that only what is damaged is missing.
+    /// Opens a segment; `values` is what the seal of a sealed one says. A sealed one is read from its file, without sled:
+    /// that costs no memory and writes nothing, and sled would refuse a damaged one and erase what follows the damage. Only
+    /// what is damaged is missing then. Where more is found than the seal says, sled decides.
     pub(super) fn open(segments: &Path, id: SegmentId, values: Option<u32>) -> Result<Self> {
         let folder = id.folder(segments);
-        let salvage = match values {
-            Some(_) if folder.join("db").is_file() => Some(Salvage::scan(&folder)?),
-            _ => None,
-        };
-        let values_found = match (salvage, values) {
-            (Some(salvage), Some(values)) if salvage.len() < values => {
-                tracing::warn!(segment = %id, whole = salvage.len(), values, "damaged_segment_read_without_sled");
-                Values::Salvaged(salvage)
-            }
-            (salvage, _) => match (Database::open(&folder, SHAPE), salvage) {
-                (Ok(database), _) => Values::Sled(database.db),
-                (Err(error), Some(salvage)) => {
-                    tracing::warn!(segment = %id, %error, "segment_read_without_sled");
-                    Values::Salvaged(salvage)
+        let found = match values {
+            Some(values) if folder.join("db").is_file() => {
+                let found = Salvage::scan(&folder)?;
+                if found.len() < values {
+                    tracing::warn!(segment = %id, whole = found.len(), values, "segment_is_damaged");
                 }
-                (Err(error), None) => return Err(error),
-            },
+                (found.len() < values || (found.len(), found.end()) == (values, values)).then_some(found)
+            }
+            _ => None,
         };
         Ok(Self {
             id,
-            values: values_found,
+            values: match found {
+                Some(found) => Values::File(found),
+                None => Values::Sled(Database::open(&folder, SHAPE)?.db),
+            },
             sealed: values,
         })
-    }
-
-    /// Whether sled could not open it.
-    pub(super) const fn is_salvaged(&self) -> bool {
-        matches!(self.values, Values::Salvaged(_))
     }
 
     /// One value, or none where there is no such number.
@@ -296,7 +280,7 @@ impl Reader {
             Values::Sled(db) => db
                 .get(value_key(number))
                 .map_err(|error| Error::damaged(self.place(number), format!("sled: {error}")))?,
-            Values::Salvaged(salvage) => salvage.value(number)?.map(sled::IVec::from),
+            Values::File(file) => file.value(number)?.map(sled::IVec::from),
         };
         if found.is_none() && self.sealed.is_some_and(|values| number < values) {
             return Err(Error::damaged(self.place(number), "the value is missing"));
@@ -461,7 +445,6 @@ mod tests {
         let seal = active.seal().unwrap();
         let path = active.folder();
         drop(active);
-        settle(&path).unwrap();
         let written = database::folder_bytes(&path) as f64 / seal.stored as f64;
         assert!(written < 1.35, "{written} bytes on the disk for a byte stored");
         let blobs = std::fs::read_dir(path.join("blobs"))

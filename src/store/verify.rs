@@ -2,10 +2,13 @@
 //! CRC, each chunk unpacked, each run counted against its record, every record of the catalog. `repair` acts on it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use super::catalog::decode;
+use super::adopt::copy_folder;
+use super::catalog::{decode, remove_folder};
+use super::database::Database;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
@@ -14,7 +17,7 @@ use super::records::{
 };
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
-use super::segment::{Seal, SegmentId};
+use super::segment::{self, Seal, SegmentId};
 use super::state::Inner;
 use super::users;
 use crate::event::{RunId, Timestamp};
@@ -150,6 +153,28 @@ impl Inner {
         }
     }
 
+    /// Whether sled can open a segment: tried on a copy, for it erases what follows a damage.
+    fn try_open_copy(&self, id: SegmentId) -> Result<()> {
+        static TRIES: AtomicU64 = AtomicU64::new(0);
+        let number = TRIES.fetch_add(1, Ordering::Relaxed);
+        let copy = self.spool_folder().join(format!("verify-{id}-{number}"));
+        if copy.exists() {
+            // A verification that was killed has left it.
+            remove_folder(&copy)?;
+        }
+        let result = match copy_folder(&id.folder(&self.segments_folder()), &copy) {
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(segment = %id, "not_opened_with_sled_for_the_disk_is_full");
+                Ok(())
+            }
+            copied => copied.and_then(|()| Database::try_open(&copy, segment::SHAPE)),
+        };
+        if copy.exists() {
+            remove_folder(&copy)?;
+        }
+        result
+    }
+
     fn read_segment(&self, id: SegmentId, sealed: Option<SealedAs>, survey: &mut Survey<'_>) -> Result<()> {
         let place = format!("segment {id}");
         let limit = match sealed {
@@ -163,9 +188,12 @@ impl Inner {
             self.read_files(id, sealed, survey)?;
         }
         let reader = self.readers.reader(id, sealed.map(|sealed| sealed.values));
-        if reader.as_ref().is_ok_and(super::segment::Reader::is_salvaged) {
+        if sealed.is_some()
+            && let Err(error) = self.try_open_copy(id)
+            && self.segments.with(|segments| segments.contains_key(&id))
+        {
             let runs = self.runs_in(id)?;
-            let what = "its database cannot be opened; what is whole in it is read all the same".to_owned();
+            let what = format!("its database cannot be opened; what is whole in it is read all the same ({error})");
             survey.note(Ailing::Segment(id), what, place.clone(), &runs);
         }
         let read = reader.and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));

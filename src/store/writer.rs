@@ -27,7 +27,7 @@ use super::segment::{self, Active, SegmentId};
 use super::users;
 use crate::event::RunId;
 
-/// Chunks that may wait for the writer, over all runs: with back-pressure behind it.
+/// Commands that may wait for the writer, over all runs: with back-pressure behind it.
 pub(super) const WAITING: usize = 8;
 /// The catalog is durable at the latest this much later.
 const TICK: Duration = Duration::from_millis(100);
@@ -41,12 +41,12 @@ const TAKEN_ALONG: usize = WAITING;
 
 /// What the writer is asked for.
 pub(super) enum Command {
-    /// A chunk of a run.
+    /// Chunks of a run, in order.
     Append {
         run: RunId,
-        /// Its number in the run: where one before it was lost, it is not taken.
+        /// The first one's number in the run: where one before it was lost, none is taken.
         sequence: u32,
-        packed: Packed,
+        packed: Vec<Packed>,
     },
     /// The end of a run, with what is left of it.
     Commit {
@@ -201,7 +201,7 @@ impl Writer {
                     // The run learns of it at its end.
                     return Ok(());
                 }
-                self.append(run, &packed, None).map(drop)
+                packed.iter().try_for_each(|packed| self.append(run, packed, None))
             }
             Command::Commit {
                 sequence,
@@ -514,7 +514,7 @@ mod tests {
         let append = |sequence| Command::Append {
             run: big,
             sequence,
-            packed: packed(u64::from(sequence) + 1),
+            packed: vec![packed(u64::from(sequence) + 1)],
         };
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         let mut commit = Some(Command::Commit {
