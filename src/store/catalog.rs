@@ -32,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ballast::Ballast;
-use super::copying::{Copier, Copy, is_unfinished};
+use super::copying::{Copier, Copying, is_unfinished};
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 use super::keys;
@@ -119,7 +119,7 @@ pub(super) struct Open {
     /// Bytes on the disk after the last copy.
     pub(super) settled_bytes: u64,
     /// The next generation, while it is made.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<Copying>,
     /// Why that could not be done.
     pub(super) copy_failed: Option<Error>,
 }
