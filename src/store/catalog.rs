@@ -13,6 +13,7 @@
 //! | `d` destination | URL, key, name, number, pause, learned limits |
 //! | `k` id | another id of a destination, after a rekey |
 //! | `q` number line commit | what waits for a destination, in order |
+//! | `n` number | what waits for a destination, written by a stop, removed by the next start |
 //! | `c` number line | how far a destination's line is |
 //! | `v` digest | the run of a delivery |
 //! | `p` digest | the last run with these rows of a plan |
@@ -31,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ballast::Ballast;
-use super::copying::{Copier, Copy, is_unfinished};
+use super::copying::{Copier, Copying, is_unfinished};
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 use super::keys;
@@ -118,7 +119,7 @@ pub(super) struct Open {
     /// Bytes on the disk after the last copy.
     pub(super) settled_bytes: u64,
     /// The next generation, while it is made.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<Copying>,
     /// Why that could not be done.
     pub(super) copy_failed: Option<Error>,
 }

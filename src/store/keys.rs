@@ -134,6 +134,11 @@ pub(super) fn cursor(number: Number, line: Line) -> Vec<u8> {
     join(&[b"c", &number.to_be_bytes(), &[line.byte()]])
 }
 
+/// What waits for a destination, as a stop has counted it.
+pub(super) fn counted(number: Number) -> Vec<u8> {
+    join(&[b"n", &number.to_be_bytes()])
+}
+
 pub(super) fn delivery(digest: &[u8; 32]) -> Vec<u8> {
     join(&[DELIVERIES, digest])
 }

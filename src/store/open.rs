@@ -97,6 +97,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
     let active = opening.settle_segments(created, opened_before)?;
     let next_commit = opening.next_commit()?;
     let incomplete = std::mem::take(&mut opening.memory.incomplete);
+    let in_order = incomplete.is_empty() && opening.findings.is_empty() && opening.memory.adopted == 0;
     let Opening {
         catalog,
         destinations,
@@ -128,10 +129,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
             });
         }
     }
-    let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
-    for state in states {
-        inner.recount(&state)?;
-    }
+    inner.count_destinations(in_order)?;
     inner.note_catalog_bytes();
     let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
     if missing > 0 {

@@ -44,6 +44,7 @@ impl Contents {
                 crc: 0,
                 stored: 0,
                 runs: Vec::new(),
+                run_bytes: Vec::new(),
             },
             closed: Vec::new(),
             runs: HashMap::new(),

@@ -12,7 +12,9 @@ use super::database::Database;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
-use super::records::{Cursor, DestinationRecord, HighWater, Letter, Place, Queued, Registered, SealedAs, Seen};
+use super::records::{
+    Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
+};
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
 use super::segment::{self, Seal, SegmentId};
@@ -132,6 +134,7 @@ impl Inner {
                 }
                 Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
                 Some(b'q') => drop(decode::<Queued>(key, value)?),
+                Some(b'n') => drop(decode::<KeptCount>(key, value)?),
                 Some(b'c') => drop(decode::<Cursor>(key, value)?),
                 Some(b'v' | b'p') => drop(decode::<Seen>(key, value)?),
                 Some(b'e') => drop(decode::<Letter>(key, value)?),

@@ -417,6 +417,7 @@ impl Writer {
         if self.active.as_ref().is_some_and(|active| active.values() > 0) {
             self.rotate()?;
         }
+        self.store.keep_counts()?;
         self.store.catalog.commit()?;
         self.store.readers.release_active();
         Ok(())
