@@ -193,11 +193,20 @@ pub(super) struct Placing<'a> {
     pub(super) mend: bool,
 }
 
-/// The values that hold a chunk: one, or several for a payload that is too large for one.
-pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Vec<Vec<u8>> {
+/// The values that hold a chunk: one, or several for a payload that is too large for one. A closing record has to fit
+/// into the first of them.
+pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Result<Vec<Vec<u8>>> {
     let record = placing.last.unwrap_or(&[]);
     let room = MAX_VALUE.saturating_sub(HEADER);
-    let first_room = room.saturating_sub(record.len()).max(1);
+    let Some(first_room) = room.checked_sub(record.len()) else {
+        return Err(Error::Refused {
+            what: format!(
+                "the closing record of run {} has {} bytes, and {room} fit; a replay of fewer runs at once has a smaller one",
+                placing.run,
+                record.len()
+            ),
+        });
+    };
     let (first, rest) = packed.payload.split_at(packed.payload.len().min(first_room));
     let pieces: Vec<&[u8]> = std::iter::once(first).chain(rest.chunks(room)).collect();
     let parts = pieces.len() as u16;
@@ -234,7 +243,7 @@ pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Vec<Vec<u8>> {
         }
         values.push(value);
     }
-    values
+    Ok(values)
 }
 
 /// CRC-32 over a value without the four bytes that hold it.
@@ -472,7 +481,7 @@ mod tests {
             }
             let packed = builder.pack().unwrap();
             prop_assert_eq!(builder.raw_len(), 0);
-            let chunk = unpack(&encode(&packed, Placing { run: run(), sequence: 3, last: Some(b"{}"), mend: false }));
+            let chunk = unpack(&encode(&packed, Placing { run: run(), sequence: 3, last: Some(b"{}"), mend: false }).unwrap());
             let got: Vec<_> = chunk.records().map(|record| match record.unwrap() {
                 Record::Event { row, stored, .. } => (row, true, stored.to_vec()),
                 Record::Dead { row, json, reason } => { assert_eq!(reason, "why"); (row, false, json.to_vec()) }
@@ -486,7 +495,7 @@ mod tests {
             for row in 1..20 {
                 builder.event(row, false, format!("{{\"n\":{row}").as_bytes(), &[]);
             }
-            let mut value = encode(&builder.pack().unwrap(), Placing { run: run(), sequence: 0, last: Some(b"{\"a\":1}"), mend: false }).remove(0);
+            let mut value = encode(&builder.pack().unwrap(), Placing { run: run(), sequence: 0, last: Some(b"{\"a\":1}"), mend: false }).unwrap().remove(0);
             let at = at % value.len();
             value[at] ^= 1 << bit;
             prop_assert!(decode_value(&value).is_err());
@@ -516,11 +525,41 @@ mod tests {
                 last: Some(&[b' '; 2000]),
                 mend: false,
             },
-        );
+        )
+        .unwrap();
         assert!(values.len() > 4 && values.iter().all(|value| value.len() <= MAX_VALUE));
         let chunk = unpack(&values);
         let records: Vec<_> = chunk.records().collect();
         assert!(matches!(records.as_slice(), [Ok(Record::Event { stored, .. })] if *stored == noise.as_slice()));
+    }
+
+    /// sled puts a value that is too large into a file of its own, which it never syncs.
+    #[test]
+    fn a_closing_record_of_any_length_gives_values_that_fit_or_none() {
+        let mut builder = Builder::new().unwrap();
+        builder.event(1, false, b"{\"n\":1", &[]);
+        let packed = builder.pack().unwrap();
+        let most = MAX_VALUE - HEADER;
+        for len in [most - packed.payload.len(), most - 1, most] {
+            let placing = Placing {
+                run: run(),
+                sequence: 0,
+                last: Some(&vec![b' '; len]),
+                mend: false,
+            };
+            let values = encode(&packed, placing).unwrap();
+            assert!(values.iter().all(|value| value.len() <= MAX_VALUE), "{len}");
+            assert_eq!(decode_value(&values[0]).unwrap().record.len(), len);
+            assert_eq!(unpack(&values).records().count(), 1);
+        }
+        let placing = Placing {
+            run: run(),
+            sequence: 0,
+            last: Some(&vec![b' '; most + 1]),
+            mend: false,
+        };
+        let error = encode(&packed, placing).unwrap_err().to_string();
+        assert!(error.contains("a replay of fewer runs"), "{error}");
     }
 
     #[test]
@@ -539,6 +578,7 @@ mod tests {
                 mend: false,
             },
         )
+        .unwrap()
         .remove(0);
         let good = decode_value(&value).unwrap();
         let good = (good.header, good.piece.to_vec());

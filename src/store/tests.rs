@@ -1,5 +1,6 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
+mod commits;
 mod damage;
 mod sweeps;
 
