@@ -141,22 +141,20 @@ impl Inner {
 
     fn all_whole(&self, runs: &[RunRecord]) -> Result<bool> {
         for run in runs {
-            if !is_whole(run) || (run.events > 0 && !self.has_all_chunks(run.id)?) {
+            if !is_whole(run) {
+                return Ok(false);
+            }
+            if run.events > 0 && (self.has_mended(run.id)? || !self.has_all_chunks(run.id)?) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether nothing of a run has left the history.
+    /// Whether a run's events are all in chunks of its own, and none of them has left the history.
     fn has_all_chunks(&self, run: RunId) -> Result<bool> {
         if self.is_replay(run)? {
-            for part in self.replay_parts(run)? {
-                if part != run && !self.has_all_chunks(part)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return Ok(false);
         }
         let chunks = self.chunks_of(run)?;
         let Some(last) = chunks.last() else {
@@ -216,9 +214,10 @@ impl Inner {
     }
 }
 
-/// Everything of the run arrived, and nothing of it ever was a dead event.
+/// Everything of the run arrived, and nothing of it is a dead event. Whether something of it was one, and arrived mended,
+/// its letters say.
 fn is_whole(run: &RunRecord) -> bool {
-    run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+    run.state == RunState::Delivered && run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
 }
 
 fn not_here(run: RunId) -> Error {

@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod replays;
 mod sweeps;
 
 use super::*;

@@ -1,0 +1,200 @@
+//! What was delivered goes again as it was sent, and the accounts of a replay hold.
+
+use super::*;
+
+fn replay(store: &Store, number: u64, to: &str, runs: &[RunRecord], options: ReplayOptions) -> RunRecord {
+    let new = NewRun {
+        kind: RunKind::Replay,
+        delivery: None,
+        replay_of: runs.iter().map(|run| run.id).collect(),
+        replay: Some(options),
+        ..new_run(number, to)
+    };
+    store.replay(new, runs, None, Timestamp(1_700_000_009_000)).unwrap()
+}
+
+fn run(store: &Store, id: RunId) -> RunRecord {
+    store.run(id).unwrap().unwrap()
+}
+
+fn line(store: &Store, to: &str, line: Line) -> Queue {
+    store.queue(&DestinationId(to.into()), line).unwrap()
+}
+
+/// Reads a batch; gives it with its events.
+fn read(queue: &mut Queue, events: usize) -> (Vec<Leased>, Vec<String>) {
+    let mut buffer = Vec::new();
+    let leased = queue.read(events, 1 << 20, &mut buffer).unwrap();
+    let texts = leased.iter().map(|one| &buffer[one.start..one.end]);
+    let texts = texts.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect();
+    (leased, texts)
+}
+
+fn drain_replays(store: &Store, to: &str) -> Vec<String> {
+    let mut queue = line(store, to, Line::Replay);
+    let mut all = Vec::new();
+    loop {
+        let (leased, texts) = read(&mut queue, 7);
+        let Some(last) = leased.last() else { return all };
+        all.extend(texts);
+        queue
+            .acknowledge(last.position, &[], Timestamp(1_700_000_010_000))
+            .unwrap();
+    }
+}
+
+/// The rows of a run: number, state, event.
+fn rows(store: &Store, id: RunId) -> Vec<(u64, EventState, Option<String>)> {
+    let mut all = Vec::new();
+    store
+        .each_event(&run(store, id), |event| {
+            let text = event.event.map(|event| String::from_utf8(event.to_vec()).unwrap());
+            all.push((event.row, event.state, text));
+            Ok(true)
+        })
+        .unwrap();
+    all
+}
+
+fn accounts_hold(store: &Store) {
+    let waiting: u64 = store.runs(None, 100).unwrap().iter().map(|run| run.pending).sum();
+    for run in store.runs(None, 100).unwrap() {
+        assert_eq!(run.rows, run.events + run.dead_rows, "{run:?}");
+        assert_eq!(run.events, run.delivered + run.pending + run.dead_events, "{run:?}");
+    }
+    let backlog: u64 = store.destinations().iter().map(|one| one.backlog.events).sum();
+    assert_eq!(backlog, waiting);
+    if waiting == 0 {
+        assert!(store.destinations().iter().all(|one| one.backlog == Backlog::default()));
+    }
+    assert_eq!(store.verify(|_| {}).unwrap().damaged, []);
+}
+
+fn mend(store: &Store, id: RunId, row: u64) -> String {
+    let stored_event = format!("{{\"mended\":{row},\"messageId\":\"mended-{row}\"");
+    let mended = Mended {
+        stored_event: stored_event.clone().into_bytes(),
+        own_timestamp: true,
+    };
+    let moved = store.requeue(id, &[row], Some(mended), Timestamp(1_700_000_003_000));
+    assert_eq!(moved.unwrap(), 1);
+    stored_event
+}
+
+#[test]
+fn a_row_that_was_mended_is_replayed_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 10);
+    let mut sent = drain(&store, "one", 100);
+    let mended = mend(&store, first.id, 7);
+    assert_eq!(drain(&store, "one", 100), [mended.clone()]);
+    sent.insert(6, mended.clone());
+    let plan = store.plan_replay(&[run(&store, first.id)], None).unwrap();
+    assert_eq!((plan.events, plan.by_reference), (10, false));
+    let again = replay(&store, 2, "one", &[run(&store, first.id)], ReplayOptions::default());
+    let replayed = drain_replays(&store, "one");
+    assert_eq!(replayed.len(), sent.len());
+    assert_eq!(replayed[6], mended);
+    let again = run(&store, again.id);
+    assert_eq!(
+        (again.state, again.events, again.delivered),
+        (RunState::Delivered, 10, 10)
+    );
+    accounts_hold(&store);
+}
+
+#[test]
+fn an_event_that_was_mended_takes_the_place_of_the_one_that_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 6);
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 100);
+    let buried = [(leased[2].position, "poison".to_owned())];
+    queue
+        .acknowledge(leased[5].position, &buried, Timestamp(1_700_000_001_000))
+        .unwrap();
+    drop(queue);
+    let mended = mend(&store, first.id, 3);
+    for state in [EventState::Pending, EventState::Delivered] {
+        assert_eq!(rows(&store, first.id)[2], (3, state, Some(mended.clone())));
+        assert_eq!(drain(&store, "one", 100).len(), usize::from(state == EventState::Pending));
+    }
+    // The index of ids does not lead to what it was before.
+    let mut found = Vec::new();
+    let mut search = store.search_user("u");
+    let visit = |event: StoredEvent<'_>| {
+        found.push(event.event.map(<[u8]>::to_vec).unwrap_or_default());
+        Ok(true)
+    };
+    search.each(&run(&store, first.id), |_| true, visit).unwrap();
+    assert_eq!(found[2], mended.as_bytes());
+    replay(&store, 2, "one", &[run(&store, first.id)], ReplayOptions::default());
+    assert_eq!(drain_replays(&store, "one")[2], mended);
+    accounts_hold(&store);
+}
+
+#[test]
+fn a_mended_event_that_left_the_history_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let open = || {
+        let settings = StoreSettings {
+            keep_delivered: std::time::Duration::ZERO,
+            keep_runs: std::time::Duration::from_secs(10_000 * 86_400),
+            keep_dead: std::time::Duration::from_secs(10_000 * 86_400),
+            ..settings(&path)
+        };
+        Store::open(&settings, Timestamp(1)).unwrap().0
+    };
+    let store = open();
+    let first = store_run(&store, 1, "one", 10);
+    // Its segment stays for these.
+    store_run(&store, 2, "slow", 5_000);
+    drain(&store, "one", 100);
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    mend(&store, first.id, 7);
+    assert_eq!(drain(&store, "one", 100).len(), 1);
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    for minutes in 0..2 {
+        store.sweep(Timestamp(1_800_000_000_000 + minutes * 3_600_000)).unwrap();
+    }
+    let segments = std::fs::read_dir(path.join("segments")).unwrap().count();
+    assert_eq!(segments, 2, "the first one and the active one");
+    let seen = rows(&store, first.id);
+    assert_eq!(seen.len(), 10);
+    assert_eq!(seen[6], (7, EventState::Delivered, None));
+    let mut found = 0;
+    let visit = |_: StoredEvent<'_>| {
+        found += 1;
+        Ok(true)
+    };
+    let mut search = store.search_user("u");
+    search.each(&run(&store, first.id), |_| true, visit).unwrap();
+    assert_eq!(found, 9);
+    let again = replay(&store, 3, "one", &[run(&store, first.id)], ReplayOptions::default());
+    assert_eq!(again.events, 9);
+    assert_eq!(drain_replays(&store, "one").len(), 9);
+    drain(&store, "slow", 1_000);
+    accounts_hold(&store);
+}
+
+#[test]
+fn a_replay_of_a_replay_sends_what_that_one_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 30);
+    let sent = drain(&store, "one", 100);
+    let second = replay(&store, 2, "one", &[run(&store, first.id)], ReplayOptions::default());
+    assert_eq!(drain_replays(&store, "one"), sent);
+    let third = replay(&store, 3, "one", &[run(&store, second.id)], ReplayOptions::default());
+    assert_eq!(third.events, second.events);
+    assert_eq!(drain_replays(&store, "one").len(), sent.len());
+    accounts_hold(&store);
+}
