@@ -14,7 +14,7 @@ use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::outcome::{Outcome, apply_outcome};
+use super::outcome::{Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
 use super::runs::Numbered;
@@ -382,23 +382,31 @@ impl Queue {
                 }
                 changes.next_group();
                 let mut outcome = Outcome::default();
+                let mut group_bytes = 0;
                 for one in group {
                     match reasons.get(&one.leased.position) {
                         Some(reason) => outcome.buried.push((one.leased.row, reason)),
                         None => outcome.delivered.push(one.leased.row),
                     }
-                    bytes += one.bytes;
-                    cursor.done_bytes += one.bytes;
+                    group_bytes += one.bytes;
                 }
-                events += group.len() as u64;
+                cursor.done_bytes += group_bytes;
                 cursor.done += group.len() as u64;
                 cursor.delivered += outcome.delivered.len() as u64;
                 cursor.buried += outcome.buried.len() as u64;
                 delivered_now += outcome.delivered.len() as u64;
                 let key = keys::queued(number, self.line, item);
                 let queued: Option<Queued> = self.store.catalog.get(&key)?;
-                let requeued = queued.as_ref().is_some_and(|queued| !queued.rows.is_empty());
-                apply_outcome(&self.store, first.leased.run, &outcome, requeued, now, &mut changes)?;
+                let waited = match &queued {
+                    None => Waited::Cancelled,
+                    Some(queued) if queued.rows.is_empty() => Waited::First,
+                    Some(_) => Waited::Again,
+                };
+                if waited != Waited::Cancelled {
+                    events += group.len() as u64;
+                    bytes += group_bytes;
+                }
+                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
                 if queued.is_some_and(|queued| cursor.done >= queued.events) {
                     changes.remove(key);
                 }

@@ -10,7 +10,7 @@ use super::letters;
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::replay::salted;
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::segment::SegmentId;
 use super::state::Inner;
 use crate::event::RunId;
@@ -199,6 +199,8 @@ impl Inner {
         let done = self.waits_from(run)?.unwrap_or(Step::END);
         let parts = self.replay_parts(run.id)?;
         let replay = !parts.is_empty();
+        // What such a replay did not send is none of its events.
+        let cancelled = run.kind == RunKind::Replay && run.error.is_some();
         // What a replay copied has its new ids already.
         let salt = run.message_id_salt.as_deref().filter(|_| replay);
         let sources = if replay { parts } else { vec![run.id] };
@@ -229,6 +231,9 @@ impl Inner {
                             stored,
                         } => {
                             number += 1;
+                            if cancelled && number > run.events {
+                                return Ok(());
+                            }
                             let row = if replay { number } else { row };
                             let letter = letters.of(row)?;
                             let mending = self.mended(run.id, row, letter.as_ref(), &mut buffer, &own_time)?;

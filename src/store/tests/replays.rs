@@ -198,3 +198,50 @@ fn a_replay_of_a_replay_sends_what_that_one_sent() {
     assert_eq!(drain_replays(&store, "one").len(), sent.len());
     accounts_hold(&store);
 }
+
+#[test]
+fn a_batch_in_flight_is_credited_to_a_replay_that_was_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 100);
+    let sent = drain(&store, "one", 100);
+    // Something else waits on the line, and something comes behind it.
+    let cancelled = replay(&store, 2, "one", &[run(&store, first.id)], ReplayOptions::default());
+    replay(&store, 3, "one", &[run(&store, first.id)], ReplayOptions::default());
+    let mut queue = line(&store, "one", Line::Replay);
+    let (leased, _) = read(&mut queue, 5);
+    queue
+        .acknowledge(leased[4].position, &[], Timestamp(1_700_000_010_000))
+        .unwrap();
+    let (leased, _) = read(&mut queue, 10);
+    assert_eq!(leased.len(), 10);
+    let told = store.cancel_replay(cancelled.id, Timestamp(1_700_000_011_000)).unwrap();
+    assert_eq!((told.events, told.delivered, told.pending), (5, 5, 0));
+    accounts_hold(&store);
+    let buried = [(leased[9].position, "poison".to_owned())];
+    queue
+        .acknowledge(leased[9].position, &buried, Timestamp(1_700_000_012_000))
+        .unwrap();
+    let after = run(&store, cancelled.id);
+    assert_eq!(
+        (after.state, after.events, after.delivered, after.dead_events),
+        (RunState::Failed, 15, 14, 1)
+    );
+    accounts_hold(&store);
+    assert_eq!(rows(&store, cancelled.id).len(), 15, "what was never sent is not listed");
+    drop(queue);
+    assert_eq!(drain_replays(&store, "one").len(), sent.len());
+    accounts_hold(&store);
+    store.drop_all_letters(cancelled.id, Timestamp(1_700_000_013_000)).unwrap();
+    // What was sent of it can go again.
+    let again = replay(&store, 4, "one", &[run(&store, cancelled.id)], ReplayOptions::default());
+    assert_eq!(again.events, 14);
+    assert_eq!(drain_replays(&store, "one").len(), 14);
+    accounts_hold(&store);
+    store.close().unwrap();
+    drop(store);
+    let (store, findings) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    assert_eq!(findings, []);
+    accounts_hold(&store);
+}
