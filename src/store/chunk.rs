@@ -16,10 +16,13 @@ use std::cell::RefCell;
 use super::error::{Error, Result};
 use super::users::IdFilter;
 use super::varint;
+use crate::config::MAX_ROW_BYTES;
 use crate::event::RunId;
 
 /// Records are cut into chunks of about this many bytes before compression.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
+/// What a chunk may hold, unpacked: one row of the largest kind, its reason, and what was collected before it.
+const MAX_RAW: usize = MAX_ROW_BYTES as usize + (1 << 20);
 /// The largest value in a segment: below sled's limit of `segment_size / 4`, past which it would use blob files.
 pub(super) const MAX_VALUE: usize = 448 << 10;
 
@@ -358,8 +361,8 @@ impl Chunk {
     /// From the pieces of all its values, in order. The largest possible chunk bounds what is unpacked.
     pub(super) fn unpack(header: Header, payload: &[u8]) -> std::result::Result<Self, String> {
         let raw_len = header.raw_len as usize;
-        if raw_len > (64 << 20) {
-            return Err(format!("{raw_len} bytes in one chunk"));
+        if raw_len > MAX_RAW {
+            return Err(format!("{raw_len} bytes in one chunk, and {MAX_RAW} may be"));
         }
         let raw = match header.codec {
             CODEC_RAW => payload.to_vec(),
@@ -447,6 +450,9 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     use super::*;
     use crate::event::Timestamp;
+
+    // Whatever a row limit lets in can be read again.
+    const _: () = assert!(MAX_RAW >= MAX_ROW_BYTES as usize + 2 * CHUNK_BYTES);
     use proptest::prelude::*;
 
     fn run() -> RunId {
@@ -531,6 +537,27 @@ mod tests {
         let chunk = unpack(&values);
         let records: Vec<_> = chunk.records().collect();
         assert!(matches!(records.as_slice(), [Ok(Record::Event { stored, .. })] if *stored == noise.as_slice()));
+    }
+
+    /// The largest row that the configuration lets in comes back: here one of 70 MB.
+    #[test]
+    fn a_row_of_many_megabytes_comes_back() {
+        let mut builder = Builder::new().unwrap();
+        let row = vec![b' '; 70 << 20];
+        builder.dead(1, "too large", &row);
+        let values = encode(
+            &builder.pack().unwrap(),
+            Placing {
+                run: run(),
+                sequence: 0,
+                last: None,
+                mend: false,
+            },
+        )
+        .unwrap();
+        let chunk = unpack(&values);
+        let mut records = chunk.records();
+        assert!(matches!(records.next(), Some(Ok(Record::Dead { json, .. })) if json == row));
     }
 
     /// sled puts a value that is too large into a file of its own, which it never syncs.
