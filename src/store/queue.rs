@@ -119,6 +119,10 @@ impl Queue {
             let more = self.read_item(room, until, buffer, &mut leased)?;
             if !more {
                 self.item_is_read()?;
+                if self.line == Line::Replay && !leased.is_empty() {
+                    // The next one may have another rate.
+                    break;
+                }
             }
         }
         Ok(leased)
@@ -152,8 +156,12 @@ impl Queue {
         self.store.catalog.commit()
     }
 
-    /// The limit of the current item, in events a second: a replay may have one.
-    pub fn rate(&self) -> Result<Option<u64>> {
+    /// The limit of what the next read gives, in events a second: a replay may have one.
+    pub fn rate(&mut self) -> Result<Option<u64>> {
+        self.drop_cancelled()?;
+        if self.read.is_none() {
+            self.next_item()?;
+        }
         match &self.read {
             Some(read) => Ok(self.store.run(read.queued.run)?.and_then(|run| run.rate)),
             None => Ok(None),

@@ -245,3 +245,35 @@ fn a_batch_in_flight_is_credited_to_a_replay_that_was_cancelled() {
     assert_eq!(findings, []);
     accounts_hold(&store);
 }
+
+#[test]
+fn each_replay_goes_at_its_own_rate_from_its_first_event_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 6);
+    drain(&store, "one", 100);
+    for (number, rate) in [(2, Some(10)), (3, None), (4, Some(5))] {
+        let options = ReplayOptions {
+            rate,
+            ..ReplayOptions::default()
+        };
+        replay(&store, number, "one", &[run(&store, first.id)], options);
+    }
+    let mut queue = line(&store, "one", Line::Replay);
+    assert_eq!(queue.rate().unwrap(), Some(10), "before anything was read");
+    assert_eq!(read(&mut queue, 2).0.len(), 2);
+    queue.rewind();
+    assert_eq!(queue.rate().unwrap(), Some(10), "after a batch failed");
+    for rate in [Some(10), None, Some(5)] {
+        assert_eq!(queue.rate().unwrap(), rate);
+        // All of one replay, and nothing of the next.
+        let (leased, _) = read(&mut queue, 100);
+        assert_eq!(leased.len(), 6);
+        queue
+            .acknowledge(leased[5].position, &[], Timestamp(1_700_000_010_000))
+            .unwrap();
+    }
+    assert_eq!(queue.rate().unwrap(), None);
+    assert_eq!(read(&mut queue, 100).0.len(), 0);
+    accounts_hold(&store);
+}
