@@ -398,6 +398,7 @@ impl Queue {
                     }
                     group_bytes += one.bytes;
                 }
+                let done_bytes = cursor.done_bytes;
                 cursor.done_bytes += group_bytes;
                 cursor.done += group.len() as u64;
                 cursor.delivered += outcome.delivered.len() as u64;
@@ -410,12 +411,15 @@ impl Queue {
                     Some(queued) if queued.rows.is_empty() => Waited::First,
                     Some(_) => Waited::Again,
                 };
-                if waited != Waited::Cancelled {
+                let is_done = queued.as_ref().is_some_and(|queued| cursor.done >= queued.events);
+                if let Some(queued) = &queued {
                     events += group.len() as u64;
-                    bytes += group_bytes;
+                    // What was counted for them, which is not always what they have.
+                    let counted = queued.bytes.saturating_sub(done_bytes);
+                    bytes += if is_done { counted } else { group_bytes.min(counted) };
                 }
                 apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
-                if queued.is_some_and(|queued| cursor.done >= queued.events) {
+                if is_done {
                     changes.remove(key);
                 }
             }

@@ -277,3 +277,31 @@ fn each_replay_goes_at_its_own_rate_from_its_first_event_on() {
     assert_eq!(read(&mut queue, 100).0.len(), 0);
     accounts_hold(&store);
 }
+
+#[test]
+fn what_waits_of_requeued_letters_is_counted_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let first = store_run(&store, 1, "one", 60);
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 100);
+    let buried: Vec<_> = leased.iter().map(|one| (one.position, "poison".to_owned())).collect();
+    let last = leased.last().unwrap().position;
+    queue.acknowledge(last, &buried, Timestamp(1_700_000_001_000)).unwrap();
+    drop(queue);
+    let rows: Vec<u64> = leased.iter().map(|one| one.row).collect();
+    let moved = store.requeue(first.id, &rows, None, Timestamp(1_700_000_002_000));
+    assert_eq!(moved.unwrap(), 52);
+    accounts_hold(&store);
+    // The first of them are refused again, and all go at last.
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 3);
+    let buried = [(leased[1].position, "poison".to_owned())];
+    queue
+        .acknowledge(leased[2].position, &buried, Timestamp(1_700_000_003_000))
+        .unwrap();
+    accounts_hold(&store);
+    drop(queue);
+    assert_eq!(drain(&store, "one", 100).len(), 49);
+    accounts_hold(&store);
+}
