@@ -237,10 +237,10 @@ impl Queue {
         let Some(read) = &mut self.read else {
             return Ok(false);
         };
-        if !read.queued.rows.is_empty() {
-            return read_rows(&self.store, read, buffer, leased, &mut self.outstanding);
-        }
         let limit = leased.len() + room;
+        if !read.queued.rows.is_empty() {
+            return read_rows(&self.store, read, (limit, until), buffer, leased, &mut self.outstanding);
+        }
         loop {
             if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
                 return Ok(true);
@@ -482,16 +482,20 @@ fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -
     Ok(Some((chunk, at, row)))
 }
 
-/// Requeued dead letters, all at once: there are few in an item.
+/// Requeued dead letters of an item, until there are so many events or bytes; false where it has no more.
 fn read_rows(
     store: &Inner,
     read: &mut Read,
+    (limit, until): (usize, usize),
     buffer: &mut Vec<u8>,
     leased: &mut Vec<Leased>,
     outstanding: &mut VecDeque<Outstanding>,
 ) -> Result<bool> {
     let rows = read.queued.rows.clone();
     for &row in rows.iter().skip(read.step.record as usize) {
+        if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
+            return Ok(true);
+        }
         let step = read.step;
         read.step.record += 1;
         let letter = store.letter(read.queued.run, row)?;

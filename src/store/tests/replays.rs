@@ -305,3 +305,42 @@ fn what_waits_of_requeued_letters_is_counted_to_the_end() {
     assert_eq!(drain(&store, "one", 100).len(), 49);
     accounts_hold(&store);
 }
+
+#[test]
+fn requeued_letters_are_read_within_both_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let mut writer = store.begin(new_run(1, "one")).unwrap();
+    for row in 1..=20 {
+        let event = format!("{{\"n\":\"{}\",\"messageId\":\"m{row}\"", "x".repeat(10_000));
+        writer.event(row, true, event.as_bytes(), &[]).unwrap();
+    }
+    let at = Timestamp(1_700_000_000_500);
+    let first = writer.commit(Closing::plain(at, at)).unwrap();
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 100);
+    let buried: Vec<_> = leased.iter().map(|one| (one.position, "poison".to_owned())).collect();
+    queue
+        .acknowledge(leased[19].position, &buried, Timestamp(1_700_000_001_000))
+        .unwrap();
+    drop(queue);
+    let rows: Vec<u64> = (1..=20).collect();
+    let moved = store.requeue(first.id, &rows, None, Timestamp(1_700_000_002_000));
+    assert_eq!(moved.unwrap(), 20);
+    let mut queue = line(&store, "one", Line::Live);
+    assert_eq!(read(&mut queue, 3).0.len(), 3);
+    queue.rewind();
+    let mut got = Vec::new();
+    loop {
+        let mut buffer = Vec::new();
+        let leased = queue.read(100, 25_000, &mut buffer).unwrap();
+        let Some(last) = leased.last() else { break };
+        assert!(buffer.len() < 40_000, "{} bytes in one lease", buffer.len());
+        got.extend(leased.iter().map(|one| one.row));
+        queue
+            .acknowledge(last.position, &[], Timestamp(1_700_000_003_000))
+            .unwrap();
+    }
+    assert_eq!(got, rows);
+    accounts_hold(&store);
+}
