@@ -131,7 +131,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(looker.ca_file, AtStart, Open, Text, |given| given.path(), path),
     key!(looker.first_row_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, 7 * DAY), duration),
     key!(looker.idle_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, DAY), duration),
-    key!(looker.max_row_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 256 << 20), size),
+    key!(looker.max_row_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, types::MAX_ROW_BYTES), size),
     key!(looker.max_document_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 1 << 50), size),
     key!(looker.max_spool_bytes, WhileRunning, Open, Text, |given| given.size(0, 1 << 50), size),
 

@@ -43,10 +43,9 @@ impl DestinationState {
     }
 
     pub(super) fn take_waiting(&self, events: u64, bytes: u64) {
+        // A lane takes, and whoever cancels a replay: at once, perhaps.
         for (counter, by) in [(&self.waiting_events, events), (&self.waiting_bytes, bytes)] {
-            let now = counter.load(Ordering::Relaxed);
-            // One lane takes from a destination; additions in between are kept by the subtraction.
-            counter.fetch_sub(by.min(now), Ordering::Relaxed);
+            counter.update(Ordering::Relaxed, Ordering::Relaxed, |now| now.saturating_sub(by));
         }
     }
 

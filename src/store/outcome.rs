@@ -20,12 +20,23 @@ pub(super) struct Outcome<'a> {
     pub(super) buried: Vec<(u64, &'a &'a str)>,
 }
 
-/// The run's record and letters after it. `requeued`: they were dead letters before.
+/// What the queue says of them when their answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// They waited with their run.
+    First,
+    /// They waited as requeued letters.
+    Again,
+    /// Their replay was cancelled while they were under way, and they were taken for not sent.
+    Cancelled,
+}
+
+/// The run's record and letters after it.
 pub(super) fn apply_outcome(
     store: &Inner,
     run: RunId,
     outcome: &Outcome<'_>,
-    requeued: bool,
+    waited: Waited,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<()> {
@@ -37,13 +48,18 @@ pub(super) fn apply_outcome(
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
-    record.pending = record.pending.saturating_sub(delivered + buried);
-    record.state = if record.pending == 0 {
-        RunState::Delivered
+    if waited == Waited::Cancelled {
+        record.events += delivered + buried;
+        record.rows += delivered + buried;
     } else {
-        RunState::Delivering
-    };
-    record.delivered_at = (record.pending == 0).then_some(now);
+        record.pending = record.pending.saturating_sub(delivered + buried);
+        record.state = if record.pending == 0 {
+            RunState::Delivered
+        } else {
+            RunState::Delivering
+        };
+        record.delivered_at = (record.pending == 0).then_some(now);
+    }
     for (number, (row, reason)) in outcome.buried.iter().enumerate() {
         let earlier = store.letter(run, *row)?;
         let letter = Letter {
@@ -59,7 +75,7 @@ pub(super) fn apply_outcome(
         }
         changes.put(keys::letter(run, *row), &letter)?;
     }
-    if requeued {
+    if waited == Waited::Again {
         for row in &outcome.delivered {
             if let Some(letter) = store.letter(run, *row)? {
                 let letter = Letter {

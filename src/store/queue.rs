@@ -14,7 +14,7 @@ use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::outcome::{Outcome, apply_outcome};
+use super::outcome::{Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
 use super::runs::Numbered;
@@ -119,6 +119,10 @@ impl Queue {
             let more = self.read_item(room, until, buffer, &mut leased)?;
             if !more {
                 self.item_is_read()?;
+                if self.line == Line::Replay && !leased.is_empty() {
+                    // The next one may have another rate.
+                    break;
+                }
             }
         }
         Ok(leased)
@@ -152,8 +156,12 @@ impl Queue {
         self.store.catalog.commit()
     }
 
-    /// The limit of the current item, in events a second: a replay may have one.
-    pub fn rate(&self) -> Result<Option<u64>> {
+    /// The limit of what the next read gives, in events a second: a replay may have one.
+    pub fn rate(&mut self) -> Result<Option<u64>> {
+        self.drop_cancelled()?;
+        if self.read.is_none() {
+            self.next_item()?;
+        }
         match &self.read {
             Some(read) => Ok(self.store.run(read.queued.run)?.and_then(|run| run.rate)),
             None => Ok(None),
@@ -229,10 +237,10 @@ impl Queue {
         let Some(read) = &mut self.read else {
             return Ok(false);
         };
-        if !read.queued.rows.is_empty() {
-            return read_rows(&self.store, read, buffer, leased, &mut self.outstanding);
-        }
         let limit = leased.len() + room;
+        if !read.queued.rows.is_empty() {
+            return read_rows(&self.store, read, (limit, until), buffer, leased, &mut self.outstanding);
+        }
         loop {
             if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
                 return Ok(true);
@@ -382,24 +390,36 @@ impl Queue {
                 }
                 changes.next_group();
                 let mut outcome = Outcome::default();
+                let mut group_bytes = 0;
                 for one in group {
                     match reasons.get(&one.leased.position) {
                         Some(reason) => outcome.buried.push((one.leased.row, reason)),
                         None => outcome.delivered.push(one.leased.row),
                     }
-                    bytes += one.bytes;
-                    cursor.done_bytes += one.bytes;
+                    group_bytes += one.bytes;
                 }
-                events += group.len() as u64;
+                let done_bytes = cursor.done_bytes;
+                cursor.done_bytes += group_bytes;
                 cursor.done += group.len() as u64;
                 cursor.delivered += outcome.delivered.len() as u64;
                 cursor.buried += outcome.buried.len() as u64;
                 delivered_now += outcome.delivered.len() as u64;
                 let key = keys::queued(number, self.line, item);
                 let queued: Option<Queued> = self.store.catalog.get(&key)?;
-                let requeued = queued.as_ref().is_some_and(|queued| !queued.rows.is_empty());
-                apply_outcome(&self.store, first.leased.run, &outcome, requeued, now, &mut changes)?;
-                if queued.is_some_and(|queued| cursor.done >= queued.events) {
+                let waited = match &queued {
+                    None => Waited::Cancelled,
+                    Some(queued) if queued.rows.is_empty() => Waited::First,
+                    Some(_) => Waited::Again,
+                };
+                let is_done = queued.as_ref().is_some_and(|queued| cursor.done >= queued.events);
+                if let Some(queued) = &queued {
+                    events += group.len() as u64;
+                    // What was counted for them, which is not always what they have.
+                    let counted = queued.bytes.saturating_sub(done_bytes);
+                    bytes += if is_done { counted } else { group_bytes.min(counted) };
+                }
+                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                if is_done {
                     changes.remove(key);
                 }
             }
@@ -462,16 +482,20 @@ fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -
     Ok(Some((chunk, at, row)))
 }
 
-/// Requeued dead letters, all at once: there are few in an item.
+/// Requeued dead letters of an item, until there are so many events or bytes; false where it has no more.
 fn read_rows(
     store: &Inner,
     read: &mut Read,
+    (limit, until): (usize, usize),
     buffer: &mut Vec<u8>,
     leased: &mut Vec<Leased>,
     outstanding: &mut VecDeque<Outstanding>,
 ) -> Result<bool> {
     let rows = read.queued.rows.clone();
     for &row in rows.iter().skip(read.step.record as usize) {
+        if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
+            return Ok(true);
+        }
         let step = read.step;
         read.step.record += 1;
         let letter = store.letter(read.queued.run, row)?;

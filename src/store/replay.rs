@@ -8,7 +8,7 @@ use super::catalog::Changes;
 use super::commit::Reference;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::records::Queued;
+use super::records::{Cursor, Queued};
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::run_writer::RunWriter;
 use super::runs::{EventState, StoredEvent};
@@ -141,22 +141,20 @@ impl Inner {
 
     fn all_whole(&self, runs: &[RunRecord]) -> Result<bool> {
         for run in runs {
-            if !is_whole(run) || (run.events > 0 && !self.has_all_chunks(run.id)?) {
+            if !is_whole(run) {
+                return Ok(false);
+            }
+            if run.events > 0 && (self.has_mended(run.id)? || !self.has_all_chunks(run.id)?) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether nothing of a run has left the history.
+    /// Whether a run's events are all in chunks of its own, and none of them has left the history.
     fn has_all_chunks(&self, run: RunId) -> Result<bool> {
         if self.is_replay(run)? {
-            for part in self.replay_parts(run)? {
-                if part != run && !self.has_all_chunks(part)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return Ok(false);
         }
         let chunks = self.chunks_of(run)?;
         let Some(last) = chunks.last() else {
@@ -187,6 +185,10 @@ impl Inner {
                     what: format!("replay {run} is done: nothing of it waits"),
                 });
             }
+            let cursor: Cursor = self
+                .catalog
+                .get(&keys::cursor(state.number, Line::Replay))?
+                .unwrap_or_default();
             let mut changes = Changes::new();
             changes.next_group();
             let mut bytes = 0;
@@ -194,7 +196,9 @@ impl Inner {
                 .each(&keys::line(state.number, Line::Replay), |key, value| {
                     let queued: Queued = super::catalog::decode(key, value)?;
                     if queued.run == run {
-                        bytes = queued.bytes;
+                        let current = keys::queued_commit(key) == Some(cursor.item);
+                        let done_bytes = if current { cursor.done_bytes } else { 0 };
+                        bytes = queued.bytes.saturating_sub(done_bytes);
                         changes.remove(key.to_vec());
                     }
                     Ok(true)
@@ -216,9 +220,10 @@ impl Inner {
     }
 }
 
-/// Everything of the run arrived, and nothing of it ever was a dead event.
+/// Everything of the run arrived, and nothing of it is a dead event. Whether something of it was one, and arrived mended,
+/// its letters say. A replay that was cancelled stored more than it sent.
 fn is_whole(run: &RunRecord) -> bool {
-    run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+    run.state == RunState::Delivered && run.error.is_none() && run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
 }
 
 fn not_here(run: RunId) -> Error {

@@ -440,7 +440,8 @@ mod tests {
                 last: None,
                 mend: false,
             };
-            numbers.push(active.append(run, &encode(&packed, placing), &packed.filter).unwrap());
+            let values = encode(&packed, placing).unwrap();
+            numbers.push(active.append(run, &values, &packed.filter).unwrap());
         }
         let seal = active.seal().unwrap();
         let path = active.folder();

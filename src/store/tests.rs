@@ -1,6 +1,8 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
+mod commits;
 mod damage;
+mod replays;
 mod sweeps;
 
 use super::*;
