@@ -311,6 +311,12 @@ mod tests {
         Most { runs, of_a_token }
     }
 
+    /// Places that are taken, and runs that wait.
+    fn counts(places: &Places) -> (usize, usize) {
+        let inner = places.lock();
+        (inner.taken, inner.turns.len)
+    }
+
     #[test]
     fn turns_go_token_by_token_and_looker_by_looker() {
         let mut turns = Turns::default();
@@ -371,7 +377,7 @@ mod tests {
         drop(_running);
         drop(waiting[0].place().await.unwrap());
         drop(other.place().await.unwrap());
-        assert_eq!((places.lock().taken, places.lock().turns.len), (0, 0));
+        assert_eq!(counts(&places), (0, 0));
     }
 
     proptest! {
@@ -397,7 +403,7 @@ mod tests {
                     Err(oneshot::error::TryRecvError::Empty) => true,
                     Err(oneshot::error::TryRecvError::Closed) => false,
                 });
-                let (taken, waiting) = (places.lock().taken, places.lock().turns.len);
+                let (taken, waiting) = counts(&places);
                 prop_assert!(taken == held.len() && taken <= runs && waiting == tickets.len() && waiting <= 6);
                 let of = |token: u8| held.iter().filter(|(of, _)| *of == token).count();
                 prop_assert!(of_a_token == 0 || (0..4).all(|token| of(token) <= of_a_token));
