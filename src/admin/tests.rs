@@ -261,6 +261,7 @@ async fn metrics_are_in_prometheus_form() {
         "pintle_store_free_bytes",
         "pintle_run_seconds",
         "pintle_dead_letters",
+        "pintle_tasks",
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",
         "process_open_fds",

@@ -55,6 +55,8 @@ pub struct Hub {
     pub tls_key_file: Option<PathBuf>,
     /// Runs that are received at once.
     pub max_runs: usize,
+    /// Runs of one token that are received at once; 0: no own limit.
+    pub max_runs_per_token: usize,
     /// Connections at once.
     pub max_connections: usize,
     /// The largest attachment, in bytes.
@@ -232,6 +234,7 @@ impl Default for Hub {
             tls_cert_file: None,
             tls_key_file: None,
             max_runs: 16,
+            max_runs_per_token: 0,
             max_connections: 1024,
             max_attachment_bytes: 1 << 30,
             run_timeout: Duration::from_secs(2 * 3600),

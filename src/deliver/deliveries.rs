@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::gateway::Connect;
-use super::lane::{Handle, Sources};
+use super::handle::Handle;
+use super::lane::Sources;
 use super::lanes::{Lanes, Settings, Unfinished};
 use super::notice::{Listener, Notice};
 use super::size::Learned;

@@ -15,7 +15,8 @@ use hyper::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::lane::{Handle, Sources};
+use super::handle::Handle;
+use super::lane::Sources;
 use super::lanes::{Lanes, Settings};
 use super::memory::Memory;
 use super::notice::Notice;

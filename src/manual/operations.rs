@@ -72,6 +72,13 @@
 //! * It must not send a request twice: a download works once.
 //! * `admin.listen` stays on the machine, reached by an SSH tunnel, or gets a site of its own with TLS.
 //!
+//! ## Through a proxy
+//!
+//! Deliveries, downloads and alerts go the way that the environment says: `HTTPS_PROXY` (a tunnel) and `HTTP_PROXY`, with
+//! `http://user:password@host:port` where the proxy asks for it, and `NO_PROXY` with the hosts that are reached straight
+//! (Looker's, mostly; `127.0.0.1` counts too). The credentials are printed nowhere. A proxy that is down, asks for other
+//! credentials before a tunnel or answers 5xx is a trouble that passes; its 407 to a plain request holds the destination.
+//!
 //! ## Several pintles
 //!
 //! Two or more with the same `hub.secret` behind a balancer are one hub: any of them takes any token. Nothing is shared

@@ -15,12 +15,18 @@ use crate::event::{Destination, DestinationId, Timestamp, WriteKey};
 /// How many destinations requests may make; those of the configuration are not counted against it.
 pub(super) const MAX_DESTINATIONS: usize = 4096;
 
+/// Events that wait, and their bytes, about.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    events: u64,
+    bytes: u64,
+}
+
 /// A destination in memory. The counters follow the catalog.
 pub(super) struct DestinationState {
     pub(super) number: Number,
     pub(super) record: Guarded<DestinationRecord>,
-    waiting_events: AtomicU64,
-    waiting_bytes: AtomicU64,
+    waiting: Guarded<Waiting>,
     delivered: AtomicU64,
 }
 
@@ -29,25 +35,29 @@ impl DestinationState {
         Self {
             number: record.number,
             record: Guarded::new(record),
-            waiting_events: AtomicU64::new(0),
-            waiting_bytes: AtomicU64::new(0),
+            waiting: Guarded::new(Waiting { events: 0, bytes: 0 }),
             delivered: AtomicU64::new(0),
         }
     }
 
     pub(super) fn add_waiting(&self, events: u64, bytes: u64) {
         if events > 0 {
-            self.waiting_events.fetch_add(events, Ordering::Relaxed);
-            self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.waiting.with(|waiting| {
+                waiting.events += events;
+                waiting.bytes += bytes;
+            });
         }
     }
 
     pub(super) fn take_waiting(&self, events: u64, bytes: u64) {
-        for (counter, by) in [(&self.waiting_events, events), (&self.waiting_bytes, bytes)] {
-            let now = counter.load(Ordering::Relaxed);
-            // One lane takes from a destination; additions in between are kept by the subtraction.
-            counter.fetch_sub(by.min(now), Ordering::Relaxed);
-        }
+        self.waiting.with(|waiting| {
+            waiting.events = waiting.events.saturating_sub(events);
+            // The bytes of what was lost are estimates: where nothing waits there are none.
+            waiting.bytes = match waiting.events {
+                0 => 0,
+                _ => waiting.bytes.saturating_sub(bytes),
+            };
+        });
     }
 
     pub(super) fn add_delivered(&self, events: u64) {
@@ -169,10 +179,10 @@ impl Inner {
                 let (destination, paused, learned) = state
                     .record
                     .with(|record| (to_destination(record), record.paused, record.learned.clone()));
-                let events = state.waiting_events.load(Ordering::Relaxed);
+                let Waiting { events, bytes } = state.waiting.with(|waiting| *waiting);
                 let backlog = Backlog {
                     events,
-                    bytes: state.waiting_bytes.load(Ordering::Relaxed),
+                    bytes,
                     oldest_at: if events > 0 { self.oldest(state.number) } else { None },
                 };
                 StoredDestination {

@@ -34,16 +34,25 @@ pub(super) fn apply_outcome(
         return Ok(());
     };
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
+    let cancelled = record.state == RunState::Failed && record.pending == 0;
+    if cancelled {
+        // They were under way when the rest was called off, and were taken out of the account with it.
+        record.events += delivered + buried;
+        record.rows += delivered + buried;
+        record.pending += delivered + buried;
+    }
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
     record.pending = record.pending.saturating_sub(delivered + buried);
-    record.state = if record.pending == 0 {
-        RunState::Delivered
-    } else {
-        RunState::Delivering
-    };
-    record.delivered_at = (record.pending == 0).then_some(now);
+    if !cancelled {
+        record.state = if record.pending == 0 {
+            RunState::Delivered
+        } else {
+            RunState::Delivering
+        };
+        record.delivered_at = (record.pending == 0).then_some(now);
+    }
     for (number, (row, reason)) in outcome.buried.iter().enumerate() {
         let earlier = store.letter(run, *row)?;
         let letter = Letter {

@@ -17,6 +17,7 @@ use super::keys::{self, Line};
 use super::outcome::{Outcome, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
+use super::run::RunRecord;
 use super::runs::Numbered;
 use super::state::Inner;
 use crate::event::{self, DestinationId, RunId, Timestamp};
@@ -150,6 +151,11 @@ impl Queue {
     /// Makes the cursor durable now.
     pub fn sync(&self) -> Result<()> {
         self.store.catalog.commit()
+    }
+
+    /// A run's record as it is now.
+    pub fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+        self.store.run(run)
     }
 
     /// The limit of the current item, in events a second: a replay may have one.
@@ -382,15 +388,15 @@ impl Queue {
                 }
                 changes.next_group();
                 let mut outcome = Outcome::default();
+                let (before, mut size) = (cursor.done_bytes, 0);
                 for one in group {
                     match reasons.get(&one.leased.position) {
                         Some(reason) => outcome.buried.push((one.leased.row, reason)),
                         None => outcome.delivered.push(one.leased.row),
                     }
-                    bytes += one.bytes;
-                    cursor.done_bytes += one.bytes;
+                    size += one.bytes;
                 }
-                events += group.len() as u64;
+                cursor.done_bytes += size;
                 cursor.done += group.len() as u64;
                 cursor.delivered += outcome.delivered.len() as u64;
                 cursor.buried += outcome.buried.len() as u64;
@@ -399,8 +405,17 @@ impl Queue {
                 let queued: Option<Queued> = self.store.catalog.get(&key)?;
                 let requeued = queued.as_ref().is_some_and(|queued| !queued.rows.is_empty());
                 apply_outcome(&self.store, first.leased.run, &outcome, requeued, now, &mut changes)?;
-                if queued.is_some_and(|queued| cursor.done >= queued.events) {
-                    changes.remove(key);
+                // An entry that is gone was cancelled: nobody counts on its events any more.
+                if let Some(queued) = queued {
+                    events += group.len() as u64;
+                    // Sizes of letters are estimates: an entry takes away what it added, neither less nor more.
+                    let left = queued.bytes.saturating_sub(before);
+                    if cursor.done >= queued.events {
+                        bytes += left;
+                        changes.remove(key);
+                    } else {
+                        bytes += size.min(left);
+                    }
                 }
             }
             cursor.item = last.item;

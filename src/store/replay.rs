@@ -8,7 +8,7 @@ use super::catalog::Changes;
 use super::commit::Reference;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::records::Queued;
+use super::records::{Cursor, Queued};
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::run_writer::RunWriter;
 use super::runs::{EventState, StoredEvent};
@@ -190,11 +190,14 @@ impl Inner {
             let mut changes = Changes::new();
             changes.next_group();
             let mut bytes = 0;
+            let cursor_key = keys::cursor(state.number, Line::Replay);
+            let cursor: Cursor = self.catalog.get(&cursor_key)?.unwrap_or_default();
             self.catalog
                 .each(&keys::line(state.number, Line::Replay), |key, value| {
                     let queued: Queued = super::catalog::decode(key, value)?;
                     if queued.run == run {
-                        bytes = queued.bytes;
+                        let current = keys::queued_commit(key) == Some(cursor.item);
+                        bytes = queued.bytes.saturating_sub(if current { cursor.done_bytes } else { 0 });
                         changes.remove(key.to_vec());
                     }
                     Ok(true)

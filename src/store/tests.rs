@@ -2,6 +2,7 @@
 
 mod damage;
 mod sweeps;
+mod waiting;
 
 use super::*;
 use crate::event::{Action, WriteKey};

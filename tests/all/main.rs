@@ -24,6 +24,7 @@ mod kill;
 mod lifecycle;
 mod million;
 mod million_runs;
+mod network;
 mod nginx;
 mod night;
 mod operator;
