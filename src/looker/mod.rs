@@ -391,7 +391,7 @@ async fn arrived(mut coming: Coming) -> Answer {
     answer.unwrap_or_else(|| {
         Answer::failure(
             500,
-            "the run ended without an answer: see `pintle runs` and pintle's log, and send it again",
+            "the run ended without an answer: `pintle runs` says whether it is stored, send it again where it is not; pintle's log says more",
         )
     })
 }
