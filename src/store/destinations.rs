@@ -173,27 +173,27 @@ impl Inner {
 
     pub(super) fn destinations(&self) -> Vec<StoredDestination> {
         let states: Vec<_> = self.destinations.with(|all| all.values().cloned().collect());
-        states
-            .into_iter()
-            .map(|state| {
-                let (destination, paused, learned) = state
-                    .record
-                    .with(|record| (to_destination(record), record.paused, record.learned.clone()));
-                let Waiting { events, bytes } = state.waiting.with(|waiting| *waiting);
-                let backlog = Backlog {
-                    events,
-                    bytes,
-                    oldest_at: if events > 0 { self.oldest(state.number) } else { None },
-                };
-                StoredDestination {
-                    destination,
-                    paused,
-                    learned,
-                    backlog,
-                    delivered: state.delivered.load(Ordering::Relaxed),
-                }
-            })
-            .collect()
+        states.iter().map(|state| self.stored_destination(state)).collect()
+    }
+
+    /// How one stands.
+    pub(super) fn stored_destination(&self, state: &DestinationState) -> StoredDestination {
+        let (destination, paused, learned) = state
+            .record
+            .with(|record| (to_destination(record), record.paused, record.learned.clone()));
+        let Waiting { events, bytes } = state.waiting.with(|waiting| *waiting);
+        let backlog = Backlog {
+            events,
+            bytes,
+            oldest_at: if events > 0 { self.oldest(state.number) } else { None },
+        };
+        StoredDestination {
+            destination,
+            paused,
+            learned,
+            backlog,
+            delivered: state.delivered.load(Ordering::Relaxed),
+        }
     }
 
     fn oldest(&self, number: Number) -> Option<Timestamp> {
@@ -269,5 +269,48 @@ fn to_destination(record: &DestinationRecord) -> Destination {
         name: record.name.clone(),
         url: record.url.clone(),
         write_key: WriteKey::new(record.key.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::store::Store;
+
+    #[test]
+    fn one_of_many_destinations_is_found_without_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().to_owned(),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+        let ids: Vec<DestinationId> = (0..500)
+            .map(|number| DestinationId(format!("d{number}").into()))
+            .collect();
+        for id in &ids {
+            let destination = Destination {
+                id: id.clone(),
+                name: None,
+                url: "http://127.0.0.1:1".to_owned(),
+                write_key: WriteKey::new("a-key"),
+            };
+            assert_eq!(store.resolve(&destination).unwrap(), destination);
+        }
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(store.destinations().len(), ids.len());
+        }
+        let twenty_lists = began.elapsed();
+        let began = Instant::now();
+        for id in &ids {
+            assert_eq!(store.destination(id).map(|one| one.destination.id).as_ref(), Some(id));
+        }
+        assert!(began.elapsed() < twenty_lists, "{:?}", began.elapsed());
+        assert!(store.destination(&DestinationId("another".into())).is_none());
     }
 }

@@ -180,10 +180,8 @@ impl Store {
 
     /// One of them.
     pub fn destination(&self, id: &DestinationId) -> Option<StoredDestination> {
-        self.inner
-            .destinations()
-            .into_iter()
-            .find(|one| one.destination.id == *id)
+        let state = self.inner.destinations.with(|all| all.get(id).cloned())?;
+        Some(self.inner.stored_destination(&state))
     }
 
     /// Keeps what delivery learned of a destination.
