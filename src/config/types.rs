@@ -110,7 +110,7 @@ pub struct RudderStack {
 pub struct NamedDestination {
     /// Its name and id.
     pub name: String,
-    /// The data plane.
+    /// The data plane, as [`Destination::base_url`](crate::event::Destination::base_url) leaves it.
     pub url: String,
     /// The source's key, from `write_key` or `write_key_file`.
     pub write_key: WriteKey,
