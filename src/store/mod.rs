@@ -154,6 +154,9 @@ impl Store {
     pub fn begin(&self, run: NewRun) -> Result<RunWriter> {
         self.inner.check_running()?;
         self.inner.check_room()?;
+        if run.kind == RunKind::Import {
+            self.inner.make_way(run.id)?;
+        }
         let run = NewRun {
             destination: self.inner.resolve(&run.destination)?,
             looker: run.looker.bounded(),
