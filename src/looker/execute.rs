@@ -113,7 +113,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         match received {
             Ok(done) => Ok(done),
             Err(Ended::Answered(answer)) => Err(answer),
-            // Its writer went with the panic, so the run has to be listed here.
+            // Its writer, which went with the panic, has listed it; these words say more than the writer's.
             Err(Ended::Died(rows)) => {
                 let text = format!(
                     "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",

@@ -22,6 +22,18 @@ fn write(writer: &mut RunWriter, rows: u64, what: &str) {
 }
 
 #[test]
+fn a_writer_that_is_dropped_and_a_refusal_are_one_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+    drop(store.begin(new_run(1, "one")).unwrap());
+    let run = store.refuse(new_run(1, "one"), 0, "a defect").unwrap();
+    assert_eq!(store.totals(), (0, 1, 0));
+    assert_eq!(store.run(run.id).unwrap().unwrap().error.as_deref(), Some("a defect"));
+    store.refuse(new_run(2, "one"), 0, "another").unwrap();
+    assert_eq!(store.totals(), (0, 2, 0));
+}
+
+#[test]
 fn a_failed_import_gives_way_to_its_run() {
     let folder = tempfile::tempdir().unwrap();
     let id = import(1).id;
