@@ -132,19 +132,23 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     /// Runs until it is stopped: a request in flight gets its answer, then the cursors are synced.
     pub(super) async fn run(mut self) -> Result<(), LaneError> {
         let result = self.work_on().await;
-        self.set_busy(false);
         if let Err(error) = &result {
-            tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
-            let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
-            self.status.send_modify(|status| {
-                status.state = State::Held;
-                status.reason = Some(reason.to_owned());
-                status.next_attempt_at = None;
-            });
-            let (reason, words) = (reason.to_owned(), error.to_string());
-            (self.common.listener)(&self.id, &Notice::Held { reason, words });
+            self.tell_of_end(&error.to_string());
         }
         result
+    }
+
+    /// It has failed: whoever looks is told, for nothing goes any more.
+    fn tell_of_end(&self, error: &str) {
+        tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
+        let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
+        self.status.send_modify(|status| {
+            status.state = State::Held;
+            status.reason = Some(reason.to_owned());
+            status.next_attempt_at = None;
+        });
+        let (reason, words) = (reason.to_owned(), error.to_owned());
+        (self.common.listener)(&self.id, &Notice::Held { reason, words });
     }
 
     async fn work_on(&mut self) -> Result<(), LaneError> {
@@ -390,6 +394,16 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             } else {
                 self.common.busy.fetch_sub(1, Ordering::Relaxed);
             }
+        }
+    }
+}
+
+impl<B: Backlog, C: Connect> Drop for Lane<B, C> {
+    fn drop(&mut self) {
+        self.set_busy(false);
+        // A panic of the task itself leaves no result, and nobody awaits the task before the stop.
+        if std::thread::panicking() {
+            self.tell_of_end("a step of it panicked");
         }
     }
 }

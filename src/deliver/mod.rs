@@ -25,6 +25,8 @@ mod status;
 mod stored;
 
 #[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod model_tests;
