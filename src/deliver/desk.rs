@@ -17,6 +17,8 @@ pub(super) struct Desk<B: Backlog> {
     pace: Pace,
     /// Runs that are done, to be told of.
     finished: Vec<Finished>,
+    /// Events that the store has taken the end of, to be counted: delivered, buried.
+    settled: (usize, usize),
 }
 
 /// What is done between two answers, in this order.
@@ -89,12 +91,18 @@ impl<B: Backlog> Desk<B> {
             leased_from_replay: false,
             pace: Pace::default(),
             finished: Vec::new(),
+            settled: (0, 0),
         }
     }
 
     /// The runs that became done since this was last asked.
     pub(super) fn take_finished(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.finished)
+    }
+
+    /// The events that were settled since this was last asked: delivered, buried.
+    pub(super) fn take_settled(&mut self) -> (usize, usize) {
+        std::mem::take(&mut self.settled)
     }
 
     pub(super) fn work(&mut self, work: Work) -> Result<Done, BacklogError> {
@@ -170,6 +178,8 @@ impl<B: Backlog> Desk<B> {
             .collect();
         let source = leased(&mut self.sources, self.leased_from_replay);
         source.acknowledge(&upto, &buried, Timestamp::now())?;
+        self.settled.0 += settle.count.saturating_sub(buried.len());
+        self.settled.1 += buried.len();
         // Runs follow one another: one that goes on in the lease is not done.
         let mut runs: Vec<RunId> = self
             .lease

@@ -184,10 +184,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             notice.log(&self.id);
             (self.common.listener)(&self.id, notice);
         }
-        if let Some(settle) = &step.settle {
-            let buried = settle.buried.len();
-            self.counters.settled(settle.count.saturating_sub(buried), buried);
-        }
         let status = self.machine.status().at_wall_clock(self.clock.now(), Timestamp::now());
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
@@ -234,6 +230,8 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             (desk, result)
         })
         .await?;
+        let (delivered, buried) = desk.take_settled();
+        self.counters.settled(delivered, buried);
         for run in desk.take_finished() {
             self.common.arrivals.tell(&self.id, &run);
         }

@@ -82,6 +82,24 @@ fn begin(taker: &Taker, told: &Arc<Mutex<Vec<Notice>>>) -> (Lanes<Taker>, Handle
 }
 
 #[tokio::test]
+async fn what_the_store_did_not_take_is_not_counted() {
+    let taker = Taker::default();
+    taker.breaks.store(true, Ordering::Relaxed);
+    taker.disk.store(3, 100);
+    let (lanes, handle) = begin(&taker, &Arc::default());
+    handle.notify();
+    for _ in 0..1_000 {
+        if taker.disk.pending() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lanes.stop(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(taker.came.load(Ordering::Relaxed), 6, "they had to be sent twice");
+    assert_eq!(handle.counters().snapshot().delivered, 3);
+}
+
+#[tokio::test]
 async fn a_lane_that_panics_says_so() {
     let (taker, told) = (Taker::default(), Arc::default());
     let (lanes, handle) = begin(&taker, &told);
