@@ -16,6 +16,9 @@
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
 //!
+//! The log has a line when a run begins, is stored and is delivered in full. Where more than 20 runs are delivered in ten
+//! seconds, the further ones have one line together. `pintle_tasks` counts what is under way inside.
+//!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!
 //! ## A gateway is away

@@ -28,6 +28,7 @@ mod network;
 mod nginx;
 mod night;
 mod operator;
+mod outage;
 mod peers;
 mod readme;
 mod refusals;
