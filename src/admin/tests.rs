@@ -17,9 +17,9 @@ use crate::config::{RudderStack, StoreSettings};
 use crate::event::{Action, Destination, DestinationId, RunId, Secret, Timestamp, WriteKey};
 use crate::store::{Closing, Line, NewRun, Origin, RunKind, Store};
 
-const NOW: Timestamp = Timestamp(1_785_578_400_000);
+pub(super) const NOW: Timestamp = Timestamp(1_785_578_400_000);
 
-fn service(folder: &std::path::Path) -> (Service, Store) {
+pub(super) fn service(folder: &std::path::Path) -> (Service, Store) {
     let settings = StoreSettings {
         path: folder.to_owned(),
         min_free: 0,
@@ -39,6 +39,15 @@ fn service(folder: &std::path::Path) -> (Service, Store) {
     (service, store)
 }
 
+fn one() -> Destination {
+    Destination {
+        id: DestinationId("one".into()),
+        name: None,
+        url: "http://127.0.0.1:1".to_owned(),
+        write_key: WriteKey::new("a-key-of-sixteen"),
+    }
+}
+
 /// A run of track events; `user` names each row's.
 fn store_run(store: &Store, number: u64, rows: u64, padding: usize, user: impl Fn(u64) -> String) -> RunId {
     let id = RunId::new(NOW.plus(number * 1_000), u128::from(number) << 60);
@@ -47,12 +56,7 @@ fn store_run(store: &Store, number: u64, rows: u64, padding: usize, user: impl F
             id,
             kind: RunKind::Looker,
             action: Action::Track,
-            destination: Destination {
-                id: DestinationId("one".into()),
-                name: None,
-                url: "http://127.0.0.1:1".to_owned(),
-                write_key: WriteKey::new("a-key-of-sixteen"),
-            },
+            destination: one(),
             looker: Origin::default(),
             delivery: None,
             received_at: NOW.plus(number * 1_000),
@@ -74,6 +78,18 @@ fn store_run(store: &Store, number: u64, rows: u64, padding: usize, user: impl F
         writer.event(row, false, event.as_bytes(), &[&user]).unwrap();
     }
     writer.commit(Closing::plain(NOW, NOW)).unwrap().id
+}
+
+/// An import of these lines for the destination "one", which is there or is made.
+pub(super) fn import(service: &Service, lines: &str) -> Result<super::views::Imported, super::Fault> {
+    service.store().resolve(&one())?;
+    let order = super::ImportOrder {
+        destination: "one".to_owned(),
+        file: None,
+        now: NOW,
+        random: 3,
+    };
+    service.import(&order, &mut lines.as_bytes())
 }
 
 async fn ask(api: &Api, door: Door, request: hyper::http::request::Builder, body: &str) -> (StatusCode, String) {
@@ -261,6 +277,7 @@ async fn metrics_are_in_prometheus_form() {
         "pintle_store_free_bytes",
         "pintle_run_seconds",
         "pintle_dead_letters",
+        "pintle_tasks",
         "process_resident_memory_bytes",
         "process_cpu_seconds_total",
         "process_open_fds",

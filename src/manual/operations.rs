@@ -16,6 +16,9 @@
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
 //!
+//! The log has a line when a run begins, is stored and is delivered in full. Where more than 20 runs are delivered in ten
+//! seconds, the further ones have one line together. `pintle_tasks` counts what is under way inside.
+//!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!
 //! ## A gateway is away
@@ -71,6 +74,13 @@
 //! * Bodies may be large where Looker pushes the rows instead of a download: no limit there, no buffering.
 //! * It must not send a request twice: a download works once.
 //! * `admin.listen` stays on the machine, reached by an SSH tunnel, or gets a site of its own with TLS.
+//!
+//! ## Through a proxy
+//!
+//! Deliveries, downloads and alerts go the way that the environment says: `HTTPS_PROXY` (a tunnel) and `HTTP_PROXY`, with
+//! `http://user:password@host:port` where the proxy asks for it, and `NO_PROXY` with the hosts that are reached straight
+//! (Looker's, mostly; `127.0.0.1` counts too). The credentials are printed nowhere. A proxy that is down, asks for other
+//! credentials before a tunnel or answers 5xx is a trouble that passes; its 407 to a plain request holds the destination.
 //!
 //! ## Several pintles
 //!

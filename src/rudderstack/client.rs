@@ -30,6 +30,11 @@ const ANSWER_BYTES: usize = 4096;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed before the proxies close it (nginx: 75 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// An HTTP/2 connection that has been silent under a request for so long is asked whether it lives. One that a firewall
+/// has forgotten would take each further attempt, and time out with it, for ever.
+const ALIVE_EACH: Duration = Duration::from_secs(10);
+/// And has so long to say so: the question waits behind what is still being sent. Together less than any timeout.
+const ALIVE_WITHIN: Duration = Duration::from_secs(14);
 /// A connection that ends this soon was stale, where it had been used before.
 const STALE: Duration = Duration::from_secs(1);
 
@@ -120,6 +125,8 @@ impl Way {
             .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(8)
+            .http2_keep_alive_interval(ALIVE_EACH)
+            .http2_keep_alive_timeout(ALIVE_WITHIN)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30));
         Ok(Self {

@@ -11,7 +11,7 @@ use super::records::{Letter, LetterState, Seen};
 use super::run::{RunRecord, RunState};
 use super::state::Inner;
 use super::sweep::{Memory, Swept};
-use crate::event::Timestamp;
+use crate::event::{RunId, Timestamp};
 
 const DAY: u64 = 86_400_000;
 /// Keys that are removed in one set of changes.
@@ -86,6 +86,18 @@ impl Inner {
             *seen = run;
             Ok(expired)
         })
+    }
+
+    /// The run of a failed import comes again: its entry goes, for good, before the run begins. A start takes a run that is
+    /// listed for known, and looks for its events no further.
+    pub(super) fn make_way(&self, run: RunId) -> Result<()> {
+        match self.catalog.get::<RunRecord>(&keys::run(run))? {
+            Some(record) if record.is_failed_import() => {
+                self.forget_run(&record)?;
+                self.catalog.commit()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn forget_run(&self, run: &RunRecord) -> Result<()> {

@@ -154,6 +154,9 @@ impl Store {
     pub fn begin(&self, run: NewRun) -> Result<RunWriter> {
         self.inner.check_running()?;
         self.inner.check_room()?;
+        if run.kind == RunKind::Import {
+            self.inner.make_way(run.id)?;
+        }
         let run = NewRun {
             destination: self.inner.resolve(&run.destination)?,
             looker: run.looker.bounded(),
@@ -180,10 +183,8 @@ impl Store {
 
     /// One of them.
     pub fn destination(&self, id: &DestinationId) -> Option<StoredDestination> {
-        self.inner
-            .destinations()
-            .into_iter()
-            .find(|one| one.destination.id == *id)
+        let state = self.inner.destinations.with(|all| all.get(id).cloned())?;
+        Some(self.inner.stored_destination(&state))
     }
 
     /// Keeps what delivery learned of a destination.

@@ -17,6 +17,7 @@ use super::keys::{self, Line};
 use super::outcome::{Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
+use super::run::RunRecord;
 use super::runs::Numbered;
 use super::state::Inner;
 use crate::event::{self, DestinationId, RunId, Timestamp};
@@ -154,6 +155,11 @@ impl Queue {
     /// Makes the cursor durable now.
     pub fn sync(&self) -> Result<()> {
         self.store.catalog.commit()
+    }
+
+    /// A run's record as it is now.
+    pub fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+        self.store.run(run)
     }
 
     /// The limit of what the next read gives, in events a second: a replay may have one.

@@ -185,13 +185,11 @@ impl Inner {
                     what: format!("replay {run} is done: nothing of it waits"),
                 });
             }
-            let cursor: Cursor = self
-                .catalog
-                .get(&keys::cursor(state.number, Line::Replay))?
-                .unwrap_or_default();
             let mut changes = Changes::new();
             changes.next_group();
             let mut bytes = 0;
+            let cursor_key = keys::cursor(state.number, Line::Replay);
+            let cursor: Cursor = self.catalog.get(&cursor_key)?.unwrap_or_default();
             self.catalog
                 .each(&keys::line(state.number, Line::Replay), |key, value| {
                     let queued: Queued = super::catalog::decode(key, value)?;
@@ -223,7 +221,12 @@ impl Inner {
 /// Everything of the run arrived, and nothing of it is a dead event. Whether something of it was one, and arrived mended,
 /// its letters say. A replay that was cancelled stored more than it sent.
 fn is_whole(run: &RunRecord) -> bool {
-    run.state == RunState::Delivered && run.error.is_none() && run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+    run.state == RunState::Delivered
+        && run.error.is_none()
+        && run.pending == 0
+        && run.delivered == run.events
+        && run.dead_events == 0
+        && run.message_id_salt.is_none()
 }
 
 fn not_here(run: RunId) -> Error {

@@ -19,7 +19,7 @@ use super::runs::{EventState, Numbered, StoredEvent};
 use super::segment::SegmentId;
 use super::state::Inner;
 use super::{Store, users};
-use crate::event::{RunId, Timestamp};
+use crate::event::Timestamp;
 
 /// A search for the events of one person, over any number of runs.
 pub struct UserSearch {

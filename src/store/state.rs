@@ -263,7 +263,7 @@ impl Inner {
         }
     }
 
-    /// The run is listed as failed.
+    /// The run is listed as failed. Where it is already, these words take the place of those, and it is counted once.
     pub(super) fn record_failed(&self, run: &NewRun, rows: u64, error: &str) -> Result<RunRecord> {
         let mut record = self.new_record(run);
         record.state = RunState::Failed;
@@ -271,7 +271,9 @@ impl Inner {
         // Rows that were read but kept neither as events nor as dead letters are no part of the accounts.
         tracing::debug!(run = %run.id, rows, "run_failed_listed");
         self.change.with(|totals| {
-            totals.failed += 1;
+            if self.catalog.get_bytes(&keys::run(run.id))?.is_none() {
+                totals.failed += 1;
+            }
             let mut changes = Changes::new();
             changes.put(keys::run(run.id), &record)?;
             changes.put(keys::TOTALS.to_vec(), totals)?;

@@ -2,8 +2,10 @@
 
 mod commits;
 mod damage;
+mod failing;
 mod replays;
 mod sweeps;
+mod waiting;
 
 use super::*;
 use crate::event::{Action, WriteKey};

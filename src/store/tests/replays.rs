@@ -120,7 +120,10 @@ fn an_event_that_was_mended_takes_the_place_of_the_one_that_was_refused() {
     let mended = mend(&store, first.id, 3);
     for state in [EventState::Pending, EventState::Delivered] {
         assert_eq!(rows(&store, first.id)[2], (3, state, Some(mended.clone())));
-        assert_eq!(drain(&store, "one", 100).len(), usize::from(state == EventState::Pending));
+        assert_eq!(
+            drain(&store, "one", 100).len(),
+            usize::from(state == EventState::Pending)
+        );
     }
     // The index of ids does not lead to what it was before.
     let mut found = Vec::new();
@@ -229,11 +232,17 @@ fn a_batch_in_flight_is_credited_to_a_replay_that_was_cancelled() {
         (RunState::Failed, 15, 14, 1)
     );
     accounts_hold(&store);
-    assert_eq!(rows(&store, cancelled.id).len(), 15, "what was never sent is not listed");
+    assert_eq!(
+        rows(&store, cancelled.id).len(),
+        15,
+        "what was never sent is not listed"
+    );
     drop(queue);
     assert_eq!(drain_replays(&store, "one").len(), sent.len());
     accounts_hold(&store);
-    store.drop_all_letters(cancelled.id, Timestamp(1_700_000_013_000)).unwrap();
+    store
+        .drop_all_letters(cancelled.id, Timestamp(1_700_000_013_000))
+        .unwrap();
     // What was sent of it can go again.
     let again = replay(&store, 4, "one", &[run(&store, cancelled.id)], ReplayOptions::default());
     assert_eq!(again.events, 14);
