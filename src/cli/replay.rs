@@ -28,8 +28,10 @@ pub struct ReplayArguments {
 #[derive(Debug, Clone, Subcommand)]
 pub enum ReplayVerb {
     /// List replays
+    #[command(after_help = "Examples:\n  pintle replay list\n  pintle replay list --json")]
     List,
     /// Cancel a replay: what of it was not sent yet
+    #[command(after_help = "Examples:\n  pintle replay cancel 01k1\n  pintle replay cancel 01k1 --json")]
     Cancel(ReplayCancelArguments),
 }
 

@@ -41,7 +41,9 @@ mod keys;
 mod letters;
 mod live;
 mod load;
+mod lookup;
 mod mark;
+mod message;
 mod open;
 mod outcome;
 mod parking;
@@ -49,6 +51,7 @@ mod queue;
 mod readers;
 mod records;
 mod recover;
+mod references;
 mod rekey;
 mod relocate;
 mod repair;
@@ -81,6 +84,8 @@ pub use destinations::{Backlog, StoredDestination};
 pub use error::{Error, Result};
 pub use keys::Line;
 pub use letters::{DeadLetter, LetterId, Mended};
+pub use lookup::RunList;
+pub use message::{FoundMessage, RunBounds};
 pub use open::Finding;
 pub use queue::{Leased, Position, Queue};
 pub use records::Attempt;
@@ -90,6 +95,7 @@ pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
 pub use search::{LetterNote, UserSearch};
 pub use space::Space;
+pub use state::REPLAY_OF;
 pub use sweep::Swept;
 pub use verify::{Damage, Verification};
 
@@ -244,13 +250,13 @@ impl Store {
         self.inner.drop_all_letters(run, now)
     }
 
-    /// What a replay of these runs would send. `runs` in the order of their acceptance.
-    pub fn plan_replay(&self, runs: &[RunRecord], filter: Filter<'_>) -> Result<ReplayPlan> {
-        self.inner.plan_replay(runs, filter)
+    /// Adds to a plan what a replay of a run would send; says whether that is anything. Newer runs come first.
+    pub fn plan_replay(&self, plan: &mut ReplayPlan, run: &RunRecord, filter: Filter<'_>) -> Result<bool> {
+        self.inner.plan_replay(plan, run, filter)
     }
 
-    /// Enqueues a replay of these runs; durable when it returns.
-    pub fn replay(&self, new: NewRun, runs: &[RunRecord], filter: Filter<'_>, now: Timestamp) -> Result<RunRecord> {
+    /// Enqueues a replay of these runs, in the order of their acceptance; durable when it returns.
+    pub fn replay(&self, new: NewRun, runs: &[RunId], filter: Filter<'_>, now: Timestamp) -> Result<RunRecord> {
         let new = NewRun {
             destination: self.inner.resolve(&new.destination)?,
             ..new

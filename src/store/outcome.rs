@@ -3,8 +3,9 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::lookup;
 use super::records::{Letter, LetterState};
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::state::{Inner, bounded};
 use crate::event::{RunId, Timestamp};
 
@@ -34,16 +35,24 @@ pub(super) fn apply_outcome(
         return Ok(());
     };
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
+    let cancelled = record.kind == RunKind::Replay && record.state == RunState::Failed;
+    if cancelled {
+        // They were under way when the replay was cancelled, and were taken for not sent.
+        record.events += delivered + buried;
+        record.rows += delivered + buried;
+    }
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
     record.pending = record.pending.saturating_sub(delivered + buried);
-    record.state = if record.pending == 0 {
-        RunState::Delivered
-    } else {
-        RunState::Delivering
-    };
-    record.delivered_at = (record.pending == 0).then_some(now);
+    if !cancelled {
+        record.state = if record.pending == 0 {
+            RunState::Delivered
+        } else {
+            RunState::Delivering
+        };
+        record.delivered_at = (record.pending == 0).then_some(now);
+    }
     for (number, (row, reason)) in outcome.buried.iter().enumerate() {
         let earlier = store.letter(run, *row)?;
         let letter = Letter {
@@ -70,6 +79,9 @@ pub(super) fn apply_outcome(
                 changes.put(keys::letter(run, *row), &letter)?;
             }
         }
+    }
+    if buried > 0 {
+        lookup::note_letters(&record, changes);
     }
     changes.put(keys::run(run), &record)
 }

@@ -1,6 +1,7 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
 mod damage;
+mod lists;
 mod sweeps;
 
 use super::*;
