@@ -53,7 +53,7 @@ impl Service {
                     let service = self.clone();
                     super::api::blocking(move || Ok(service.store().resolve(&named)?)).await?;
                     warnings.push(format!(
-                        "{id} is named in the configuration, and this counts until the configuration is changed: write the \
+                        "{id} is named in the configuration, and this counts until the configuration is changed: put the \
                          new key there too, for a store that is made anew knows nothing else"
                     ));
                 }

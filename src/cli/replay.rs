@@ -220,7 +220,11 @@ fn show_plan(plan: &ReplayShown, output: &mut Output) -> Result<(), Expected> {
     if plan.pending > 0 {
         facts.push((
             "left out",
-            format!("{}, which wait anyway", counted(plan.pending, "event")),
+            format!(
+                "{}, which {} anyway",
+                counted(plan.pending, "event"),
+                if plan.pending == 1 { "waits" } else { "wait" }
+            ),
         ));
     }
     if plan.dead > 0 {

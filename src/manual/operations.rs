@@ -16,6 +16,11 @@
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
 //!
+//! Lists come newest first and take the memory of a page, however long they are; `--limit N` (`?limit=N` of `GET
+//! /api/runs`, `/api/replay` and `/api/dead`; without it all of them, as a stream) ends them early. Runs and webhook ids are
+//! found at once. `pintle trace` with a messageId reads what is stored from the newest on: `--since` or `--run` says where
+//! to look and makes that quick.
+//!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!
 //! ## A gateway is away
@@ -26,6 +31,9 @@
 //!
 //! A destination that is *held* needs a hand: its key or its address is wrong, or it refuses everything. `pintle
 //! destinations list` says which of them. For key and address pintle asks once a minute and goes on by itself.
+//! `pintle destinations rekey` gives it another key while everything runs. Where the configuration names the destination,
+//! that counts until what the configuration says of it changes; write the new key there too, for a store that is made
+//! anew knows nothing else.
 //!
 //! ## Rows that did not make it
 //!
@@ -36,7 +44,7 @@
 //! ## Send again
 //!
 //! `pintle replay` with a selection shows its plan first, with a warning where older values would overwrite newer ones.
-//! It goes behind live events, survives a restart, and can be cancelled.
+//! It goes behind live events, survives a restart, and can be cancelled: then it keeps nothing in the history any more.
 //!
 //! ## Change and stop
 //!

@@ -19,8 +19,8 @@ use crate::event::RunId;
 
 /// Runs of one delivery that are looked at: a failed one may have come again.
 const DELIVERIES: usize = 20;
-/// Runs that are listed in one set of changes.
-const AT_ONCE: usize = 256;
+/// Runs that an old store's lists are made of in one set of changes, which is one group: it must stay small.
+const AT_ONCE: usize = 128;
 
 /// A list of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,6 @@ pub(super) fn make_lists(catalog: &Catalog) -> Result<()> {
     let mut changes = Changes::new();
     let mut waiting = 0;
     catalog.each(keys::RUNS, |key, value| {
-        changes.next_group();
         enlist(&decode(key, value)?, &mut changes);
         waiting += 1;
         if waiting == AT_ONCE {

@@ -23,6 +23,9 @@
 //! 6. Delivery reads chunks by computed keys and moves a cursor in the catalog. A crash repeats what was acknowledged
 //!    since the last catalog sync: at the most 100 ms.
 //!
+//! What is asked of it is found by computed keys and small lists: `runs`, `finder`, `lookup` (webhook ids, replays, dead
+//! letters), `users` and `search` (persons), `message` (by reading), `references` (what a replay sends).
+//!
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
 //! `writer` has the steps of a seal, `catalog` those of its rewrite, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
