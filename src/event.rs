@@ -2,7 +2,9 @@
 //! how a stored event is finished when it is read. Knows nothing of any other room.
 
 mod code;
+pub mod failure;
 pub mod network;
+pub mod words;
 
 use std::fmt;
 use std::str::FromStr;

@@ -115,16 +115,21 @@ impl Inner {
         Ok(destination.clone())
     }
 
-    /// A named destination may have got another URL or key in the configuration: that is what counts from now on.
+    /// A named destination may have got another URL or key in the configuration: that is what counts from now on. One that
+    /// a rekey took the place of is no news.
     fn follow_configuration(&self, state: &DestinationState, destination: &Destination) -> Result<()> {
         let changed = state.record.with(|record| {
-            if destination.name.is_none()
-                || (record.url == destination.url && record.key == destination.write_key.expose())
-            {
+            let same = record.url == destination.url && record.key == destination.write_key.expose();
+            if destination.name.is_none() || same {
+                return None;
+            }
+            let configured = DestinationId::of(&destination.url, &destination.write_key);
+            if record.instead_of.as_ref() == Some(&configured) {
                 return None;
             }
             record.url.clone_from(&destination.url);
             record.key = destination.write_key.expose().to_owned();
+            record.instead_of = None;
             Some(record.clone())
         });
         changed.map_or(Ok(()), |record| self.keep_destination(&record))
@@ -153,6 +158,7 @@ impl Inner {
                 number,
                 paused: false,
                 learned: None,
+                instead_of: None,
             };
             let state = Arc::new(DestinationState::new(record.clone()));
             all.insert(destination.id.clone(), state);

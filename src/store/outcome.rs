@@ -3,8 +3,9 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::lookup;
 use super::records::{Letter, LetterState};
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::state::{Inner, bounded};
 use crate::event::{RunId, Timestamp};
 
@@ -45,6 +46,12 @@ pub(super) fn apply_outcome(
         return Ok(());
     };
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
+    let cancelled = record.kind == RunKind::Replay && record.state == RunState::Failed;
+    if cancelled {
+        // They were under way when the replay was cancelled, and were taken for not sent.
+        record.events += delivered + buried;
+        record.rows += delivered + buried;
+    }
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
@@ -86,6 +93,9 @@ pub(super) fn apply_outcome(
                 changes.put(keys::letter(run, *row), &letter)?;
             }
         }
+    }
+    if buried > 0 {
+        lookup::note_letters(&record, changes);
     }
     changes.put(keys::run(run), &record)
 }

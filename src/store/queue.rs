@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::catalog::Changes;
 use super::chunk::{Chunk, Record};
-use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
@@ -227,11 +226,7 @@ impl Queue {
     }
 
     fn parts(&self, run: RunId) -> Result<Vec<RunId>> {
-        let mut parts = Vec::new();
-        self.store.catalog.each(&keys::references_of(run), |key, value| {
-            parts.push(super::catalog::decode::<Reference>(key, value)?.run);
-            Ok(true)
-        })?;
+        let mut parts = self.store.replay_parts(run)?;
         if parts.is_empty() {
             parts.push(run);
         }

@@ -3,6 +3,7 @@
 mod commits;
 mod damage;
 mod failing;
+mod lists;
 mod replays;
 mod sweeps;
 mod waiting;
