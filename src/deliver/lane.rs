@@ -31,9 +31,9 @@ const SYNC_AFTER: Duration = Duration::from_millis(200);
 const SYNC_EACH: u32 = 20;
 /// The memory that the batches of all lanes share.
 const SHARED_BYTES: usize = 64_000_000;
-/// Of its part a lane takes this for one batch: the next one is read meanwhile, and a buffer that grows is larger than
-/// what it holds.
-const BATCHES: usize = 3;
+/// A lane's memory in batches, at worst: this one, the next one, as much that is done and not yet given back, all in a
+/// buffer that has doubled as it grew.
+const BATCHES: usize = 8;
 /// No lane's batch need be smaller.
 const LEAST_SHARE: usize = 100_000;
 
