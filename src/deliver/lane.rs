@@ -31,8 +31,11 @@ const SYNC_AFTER: Duration = Duration::from_millis(200);
 const SYNC_EACH: u32 = 20;
 /// The memory that the batches of all lanes share.
 const SHARED_BYTES: usize = 64_000_000;
-/// No lane's part is smaller.
-const LEAST_SHARE: usize = 250_000;
+/// A lane's memory in batches, at worst: this one, the next one, as much that is done and not yet given back, all in a
+/// buffer that has doubled as it grew.
+const BATCHES: usize = 8;
+/// No lane's batch need be smaller.
+const LEAST_SHARE: usize = 100_000;
 
 /// Where a lane's events come from. Live ones go first.
 #[derive(Debug)]
@@ -178,7 +181,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     /// Lets the machine decide, and tells what changed.
     fn step(&mut self, event: Event) -> Step {
         let busy = self.common.busy.load(Ordering::Relaxed).max(1);
-        self.machine.set_share((SHARED_BYTES / busy).max(LEAST_SHARE));
+        self.machine.set_share((SHARED_BYTES / busy / BATCHES).max(LEAST_SHARE));
         let step = self.machine.on(event, self.clock.now(), self.random.next());
         for notice in &step.notices {
             notice.log(&self.id);
