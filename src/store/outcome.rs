@@ -6,7 +6,7 @@ use super::keys;
 use super::records::{Letter, LetterState};
 use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
-use crate::event::{RunId, Timestamp};
+use crate::event::Timestamp;
 
 /// The longest reason that a letter keeps, in characters.
 const REASON_CHARACTERS: usize = 300;
@@ -34,16 +34,13 @@ pub(super) enum Waited {
 /// The run's record and letters after it.
 pub(super) fn apply_outcome(
     store: &Inner,
-    run: RunId,
+    record: &mut RunRecord,
     outcome: &Outcome<'_>,
     waited: Waited,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<()> {
-    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
-        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
-        return Ok(());
-    };
+    let run = record.id;
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
     record.delivered += delivered;
     record.dead_events += buried;
@@ -87,5 +84,5 @@ pub(super) fn apply_outcome(
             }
         }
     }
-    changes.put(keys::run(run), &record)
+    changes.put(keys::run(run), record)
 }

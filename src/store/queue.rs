@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use super::catalog::Changes;
 use super::chunk::{Chunk, Record};
-use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
 use super::outcome::{Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
+use super::run::RunRecord;
 use super::runs::Numbered;
 use super::state::Inner;
 use crate::event::{self, DestinationId, RunId, Timestamp};
@@ -221,11 +221,7 @@ impl Queue {
     }
 
     fn parts(&self, run: RunId) -> Result<Vec<RunId>> {
-        let mut parts = Vec::new();
-        self.store.catalog.each(&keys::references_of(run), |key, value| {
-            parts.push(super::catalog::decode::<Reference>(key, value)?.run);
-            Ok(true)
-        })?;
+        let mut parts = self.store.replay_parts(run)?;
         if parts.is_empty() {
             parts.push(run);
         }
@@ -373,6 +369,8 @@ impl Queue {
         let mut cursor = self.cursor;
         let (mut events, mut bytes) = (0, 0);
         let mut delivered_now = 0;
+        // A run may have several entries among them: each goes on from what the one before made of it.
+        let mut records: BTreeMap<RunId, RunRecord> = BTreeMap::new();
         self.store.change.with(|_| -> Result<()> {
             for group in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
                 let Some(first) = group.first() else {
@@ -418,7 +416,16 @@ impl Queue {
                     let counted = queued.bytes.saturating_sub(done_bytes);
                     bytes += if is_done { counted } else { group_bytes.min(counted) };
                 }
-                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                let run = first.leased.run;
+                let record = match records.remove(&run) {
+                    None => self.store.catalog.get::<RunRecord>(&keys::run(run))?,
+                    changed => changed,
+                };
+                // Where it has expired while they waited, they are still delivered, and nobody counts them any more.
+                if let Some(mut record) = record {
+                    apply_outcome(&self.store, &mut record, &outcome, waited, now, &mut changes)?;
+                    records.insert(run, record);
+                }
                 if is_done {
                     changes.remove(key);
                 }

@@ -120,7 +120,10 @@ fn an_event_that_was_mended_takes_the_place_of_the_one_that_was_refused() {
     let mended = mend(&store, first.id, 3);
     for state in [EventState::Pending, EventState::Delivered] {
         assert_eq!(rows(&store, first.id)[2], (3, state, Some(mended.clone())));
-        assert_eq!(drain(&store, "one", 100).len(), usize::from(state == EventState::Pending));
+        assert_eq!(
+            drain(&store, "one", 100).len(),
+            usize::from(state == EventState::Pending)
+        );
     }
     // The index of ids does not lead to what it was before.
     let mut found = Vec::new();
@@ -229,11 +232,17 @@ fn a_batch_in_flight_is_credited_to_a_replay_that_was_cancelled() {
         (RunState::Failed, 15, 14, 1)
     );
     accounts_hold(&store);
-    assert_eq!(rows(&store, cancelled.id).len(), 15, "what was never sent is not listed");
+    assert_eq!(
+        rows(&store, cancelled.id).len(),
+        15,
+        "what was never sent is not listed"
+    );
     drop(queue);
     assert_eq!(drain_replays(&store, "one").len(), sent.len());
     accounts_hold(&store);
-    store.drop_all_letters(cancelled.id, Timestamp(1_700_000_013_000)).unwrap();
+    store
+        .drop_all_letters(cancelled.id, Timestamp(1_700_000_013_000))
+        .unwrap();
     // What was sent of it can go again.
     let again = replay(&store, 4, "one", &[run(&store, cancelled.id)], ReplayOptions::default());
     assert_eq!(again.events, 14);
@@ -304,6 +313,31 @@ fn what_waits_of_requeued_letters_is_counted_to_the_end() {
     drop(queue);
     assert_eq!(drain(&store, "one", 100).len(), 49);
     accounts_hold(&store);
+}
+
+#[test]
+fn several_entries_of_one_run_in_one_acknowledgement_all_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let runs = [1, 2].map(|number| store_run(&store, number, "one", 20));
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 100);
+    let buried: Vec<_> = leased.iter().map(|one| (one.position, "poison".to_owned())).collect();
+    let last = leased.last().unwrap().position;
+    queue.acknowledge(last, &buried, Timestamp(1_700_000_001_000)).unwrap();
+    for (number, row) in [(0, 1), (1, 1), (0, 2), (0, 3), (1, 2)] {
+        let moved = store.requeue(runs[number].id, &[row], None, Timestamp(1_700_000_002_000));
+        assert_eq!(moved.unwrap(), 1);
+    }
+    let (leased, _) = read(&mut queue, 100);
+    let buried = [(leased[2].position, "poison again".to_owned())];
+    queue
+        .acknowledge(leased[4].position, &buried, Timestamp(1_700_000_003_000))
+        .unwrap();
+    accounts_hold(&store);
+    let [first, second] = runs.map(|before| run(&store, before.id));
+    assert_eq!((first.delivered, first.dead_events), (2, 16));
+    assert_eq!((second.delivered, second.dead_events), (2, 16));
 }
 
 #[test]
