@@ -10,7 +10,7 @@ use crate::config::RudderStack;
 use crate::deliver::{self, Connect, CountersSnapshot, DurationsSnapshot, State};
 use crate::event::{Code, Destination, DestinationId, Timestamp};
 use crate::rudderstack::{Client, Probe};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 use super::{Fault, Kind};
 
@@ -167,6 +167,13 @@ impl<C: Connect> Running<C> {
     pub const fn new(lanes: Arc<deliver::Lanes<C>>, connect: Arc<C>, store: Store) -> Self {
         Self { lanes, store, connect }
     }
+
+    /// What the lane has noted is durable before anybody is told that it holds.
+    async fn keep_noted(&self, id: &DestinationId) -> Result<(), Fault> {
+        let (store, id) = (self.store.clone(), id.clone());
+        let kept = tokio::task::spawn_blocking(move || store.keep_noted(&id).and_then(|()| store.sync())).await;
+        Ok(kept.map_err(|_| store::Error::Stopping)??)
+    }
 }
 
 impl From<deliver::LaneGone> for Fault {
@@ -200,7 +207,10 @@ impl<C: Connect> Lanes for Running<C> {
     fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move {
             match self.lanes.handle(id) {
-                Some(handle) => Ok(handle.pause().await?),
+                Some(handle) => {
+                    handle.pause().await?;
+                    self.keep_noted(id).await
+                }
                 None => Ok(self.store.keep_paused(id, true)?),
             }
         })
@@ -209,7 +219,10 @@ impl<C: Connect> Lanes for Running<C> {
     fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move {
             match self.lanes.handle(id) {
-                Some(handle) => Ok(handle.resume(bury).await?),
+                Some(handle) => {
+                    handle.resume(bury).await?;
+                    self.keep_noted(id).await
+                }
                 None => Ok(self.store.keep_paused(id, false)?),
             }
         })

@@ -57,6 +57,8 @@ pub struct LaneGone;
 #[derive(Debug)]
 pub(super) enum Command {
     Machine(Event),
+    /// The same, answered when the machine has heard it and its notices were told.
+    Told(Event, oneshot::Sender<()>),
     Rekey(Box<Destination>),
     /// Other settings, of the client too.
     Reconfigure(Limits),
@@ -81,15 +83,21 @@ impl Handle {
         self.wake.notify_one();
     }
 
-    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer.
+    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer. The store has its note of it.
     pub async fn pause(&self) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Pause)).await
+        self.tell(Event::Pause).await
     }
 
     /// It goes on, out of a hold too. `bury`: what the gateway refuses becomes dead letters, however many, until
     /// nothing waits any more.
     pub async fn resume(&self, bury: bool) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Resume { bury })).await
+        self.tell(Event::Resume { bury }).await
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), LaneGone> {
+        let (sender, told) = oneshot::channel();
+        self.command(Command::Told(event, sender)).await?;
+        told.await.map_err(|_| LaneGone)
     }
 
     /// The next attempt is made now.
@@ -158,6 +166,8 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     random: Random,
     common: Common,
     commands: mpsc::Receiver<Command>,
+    /// Who waits until the machine has heard what it is told.
+    telling: Vec<oneshot::Sender<()>>,
     wake: Arc<Notify>,
     status: watch::Sender<Status>,
     counters: Arc<Counters>,
@@ -220,6 +230,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             random: Random::new(),
             common,
             commands,
+            telling: Vec::new(),
             wake,
             status,
             counters,
@@ -281,6 +292,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         for notice in &step.notices {
             notice.log(&self.id);
             (self.common.listener)(&self.id, notice);
+        }
+        for waiting in self.telling.drain(..) {
+            // Who asked may have gone meanwhile.
+            waiting.send(()).unwrap_or(());
         }
         if let Some(settle) = &step.settle {
             let buried = settle.buried.len();
@@ -443,6 +458,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     fn obey(&mut self, command: Option<Command>) -> Option<Event> {
         match command {
             Some(Command::Machine(event)) => Some(event),
+            Some(Command::Told(event, sender)) => {
+                self.telling.push(sender);
+                Some(event)
+            }
             Some(Command::Rekey(destination)) => {
                 self.gateway = Arc::new(self.connect.connect(&destination));
                 self.destination.clone_from(&destination);

@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod destinations;
 mod replays;
 mod sweeps;
 
