@@ -223,7 +223,12 @@ impl Inner {
 /// Everything of the run arrived, and nothing of it is a dead event. Whether something of it was one, and arrived mended,
 /// its letters say. A replay that was cancelled stored more than it sent.
 fn is_whole(run: &RunRecord) -> bool {
-    run.state == RunState::Delivered && run.error.is_none() && run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+    run.state == RunState::Delivered
+        && run.error.is_none()
+        && run.pending == 0
+        && run.delivered == run.events
+        && run.dead_events == 0
+        && run.message_id_salt.is_none()
 }
 
 fn not_here(run: RunId) -> Error {

@@ -246,7 +246,8 @@ impl Writer {
                     last: None,
                     mend: true,
                 };
-                let placed = chunk::encode(&packed, placing).and_then(|values| self.place(run, &values, &users::anyone()));
+                let placed =
+                    chunk::encode(&packed, placing).and_then(|values| self.place(run, &values, &users::anyone()));
                 match placed {
                     Ok(place) => self.waiting.push(Waiting::Mend(run, place, reply)),
                     Err(error) => {
