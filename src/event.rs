@@ -2,7 +2,9 @@
 //! how a stored event is finished when it is read. Knows nothing of any other room.
 
 mod code;
+pub mod failure;
 pub mod network;
+pub mod words;
 
 use std::fmt;
 use std::str::FromStr;
@@ -211,10 +213,19 @@ pub struct Destination {
     pub id: DestinationId,
     /// The configured name.
     pub name: Option<String>,
-    /// The data plane's URL as it was given, trailing `/` and `/v1/batch` taken off.
+    /// The data plane's URL: [`Destination::base_url`] of what was given.
     pub url: String,
     /// The source's key.
     pub write_key: WriteKey,
+}
+
+impl Destination {
+    /// A data plane's URL as all keep and compare it: without trailing `/`, one `/v1/batch`, and trailing `/` before it.
+    /// Settings hold all of these, for RudderStack's old documentation asks for the path.
+    pub fn base_url(given: &str) -> &str {
+        let base = given.trim().trim_end_matches('/');
+        base.strip_suffix("/v1/batch").unwrap_or(base).trim_end_matches('/')
+    }
 }
 
 /// RudderStack's call that an action makes of each row.

@@ -155,7 +155,9 @@ impl Import<'_> {
                     "run {run} comes a second time after others; sort the lines by run and row"
                 )));
             }
-            if self.service.store().run(run)?.is_some() {
+            // Of one that failed nothing is here: the file may be better now.
+            let known = self.service.store().run(run)?;
+            if known.is_some_and(|known| !known.is_failed_import()) {
                 self.imported.skipped.push(run);
                 self.named = Some((run, None));
             }
@@ -257,4 +259,33 @@ fn write(open: &mut Open, taken: &super::mend::Taken) -> Result<(), Fault> {
     open.writer
         .event(open.last_row, taken.own_timestamp, &taken.stored, &ids)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::admin::tests::{NOW, import, service};
+    use crate::store::RunState;
+
+    #[test]
+    fn a_failed_import_can_be_repeated_with_a_better_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, store) = service(folder.path());
+        let id = crate::event::RunId::new(NOW, 7);
+        let line = |row: u64, event: &str| format!("{{\"run\":\"{id}\",\"row\":{row},\"event\":{event}}}\n");
+        let good = |row: u64| line(row, r#"{"type":"track","userId":"u","event":"e"}"#);
+        let bad = good(1) + &good(2) + &line(3, "17");
+        let fault = import(&service, &bad).unwrap_err();
+        assert!(fault.message.contains("nothing was imported"), "{}", fault.message);
+        assert_eq!(store.run(id).unwrap().unwrap().state, RunState::Failed);
+        let better = good(1) + &good(2) + &good(3);
+        let imported = import(&service, &better).unwrap();
+        assert_eq!(
+            (imported.runs, imported.events, imported.skipped),
+            (vec![id], 3, vec![])
+        );
+        assert_eq!(store.run(id).unwrap().unwrap().state, RunState::Stored);
+        // Now it is here.
+        let again = import(&service, &better).unwrap();
+        assert_eq!((again.events, again.skipped), (0, vec![id]));
+    }
 }

@@ -91,10 +91,13 @@ impl Resting {
     pub const fn new(store: Store, rudderstack: RudderStack) -> Self {
         Self { store, rudderstack }
     }
+}
 
-    fn keep_paused(&self, id: &DestinationId, paused: bool) -> Result<(), Fault> {
-        Ok(self.store.keep_paused(id, paused)?)
-    }
+/// For a destination without a lane. It is durable when this returns, on a thread that may block.
+async fn keep_paused(store: &Store, id: &DestinationId, paused: bool) -> Result<(), Fault> {
+    let (store, id) = (store.clone(), id.clone());
+    let kept = tokio::task::spawn_blocking(move || store.keep_paused(&id, paused)).await;
+    Ok(kept.map_err(|_| store::Error::Stopping)??)
 }
 
 fn no_server(what: &str) -> Fault {
@@ -114,7 +117,7 @@ impl Lanes for Resting {
     }
 
     fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
-        Box::pin(async move { self.keep_paused(id, true) })
+        Box::pin(async move { keep_paused(&self.store, id, true).await })
     }
 
     fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>> {
@@ -122,7 +125,7 @@ impl Lanes for Resting {
             if bury {
                 return Err(no_server("there are no refusals to bury"));
             }
-            self.keep_paused(id, false)
+            keep_paused(&self.store, id, false).await
         })
     }
 
@@ -211,7 +214,7 @@ impl<C: Connect> Lanes for Running<C> {
                     handle.pause().await?;
                     self.keep_noted(id).await
                 }
-                None => Ok(self.store.keep_paused(id, true)?),
+                None => keep_paused(&self.store, id, true).await,
             }
         })
     }
@@ -223,7 +226,7 @@ impl<C: Connect> Lanes for Running<C> {
                     handle.resume(bury).await?;
                     self.keep_noted(id).await
                 }
-                None => Ok(self.store.keep_paused(id, false)?),
+                None => keep_paused(&self.store, id, false).await,
             }
         })
     }
@@ -269,5 +272,53 @@ impl<C: Connect> Lanes for Running<C> {
 
     fn durations(&self) -> DurationsSnapshot {
         self.lanes.durations().snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::{import, service};
+
+    #[test]
+    fn a_pause_waits_for_the_disk_on_a_thread_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, store) = service(folder.path());
+        import(&service, "").unwrap();
+        let id = DestinationId("one".into());
+        let lanes = Resting::new(store.clone(), RudderStack::default());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (free, held) = std::sync::mpsc::channel::<()>();
+            let holder = tokio::task::spawn_blocking(move || held.recv());
+            for paused in [true, false] {
+                let mut changed = if paused {
+                    lanes.pause(&id)
+                } else {
+                    lanes.resume(&id, false)
+                };
+                // While no thread may block it is not done, and others go on.
+                if paused {
+                    assert!(at_once(&mut changed).await.is_none());
+                    assert!(!store.destination(&id).unwrap().paused);
+                    free.send(()).unwrap();
+                }
+                changed.await.unwrap();
+                assert_eq!(store.destination(&id).unwrap().paused, paused);
+            }
+            holder.await.unwrap().unwrap();
+        });
+    }
+
+    /// What a future gives at once.
+    async fn at_once<T>(future: &mut Boxed<'_, T>) -> Option<T> {
+        std::future::poll_fn(|context| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 }

@@ -120,6 +120,7 @@ impl Service {
         self.destinations_text(&mut text, now)?;
         self.store_text(&mut text)?;
         self.certificate_text(&mut text);
+        tasks_text(&mut text);
         process_text(&mut text);
         Ok(text.0)
     }
@@ -296,6 +297,18 @@ impl Service {
         );
         text.sample("pintle_store_full", &[], f64::from(u8::from(status.store.full)));
         Ok(())
+    }
+}
+
+/// How many things the runtime does at once: connections, runs, lanes. What leaks shows here first.
+fn tasks_text(text: &mut Text) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        text.family(
+            "pintle_tasks",
+            "gauge",
+            "Tasks that are alive: connections, runs, lanes and the like.",
+        );
+        text.sample("pintle_tasks", &[], runtime.metrics().num_alive_tasks() as f64);
     }
 }
 

@@ -9,7 +9,7 @@ use super::given::{Given, Read, Refusal, base_url, refuse};
 use super::nearest::nearest;
 use super::secret_file::read_secret_file;
 use super::types::NamedDestination;
-use crate::event::WriteKey;
+use crate::event::{Destination, WriteKey};
 
 /// The keys of one destination.
 pub(super) const KEYS: [&str; 5] = ["name", "url", "write_key", "write_key_file", "user_id_from_email"];
@@ -94,7 +94,7 @@ impl<'a> Reading<'a> {
         });
         let url = self.required("url", |given| {
             let url = given.text()?;
-            base_url(&url).map_or_else(refuse, |_| Ok(url))
+            base_url(&url).map_or_else(refuse, |_| Ok(Destination::base_url(&url).to_owned()))
         });
         let write_key = self.write_key();
         let user_id_from_email = self.optional("user_id_from_email", Given::boolean);

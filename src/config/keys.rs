@@ -121,6 +121,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(hub.tls_cert_file, WhileRunning, Open, Text, |given| given.path(), path),
     key!(hub.tls_key_file, WhileRunning, Open, Text, |given| given.path(), path),
     key!(hub.max_runs, WhileRunning, Open, Toml, |given| given.whole(1..=10_000), whole),
+    key!(hub.max_runs_per_token, WhileRunning, Open, Toml, |given| given.whole(0..=10_000), whole),
     key!(hub.max_connections, AtStart, Open, Toml, |given| given.whole(8..=1_000_000), whole),
     key!(hub.max_attachment_bytes, AtStart, Open, Text, |given| given.size(1 << 10, 1 << 40), size),
     key!(hub.run_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, 7 * DAY), duration),

@@ -299,12 +299,14 @@ fn secrets_and_paths_are_relative_to_the_files_folder() {
     std::fs::write(folder.path().join("empty"), "\n").unwrap();
     std::fs::write(folder.path().join("key"), "write-key\n").unwrap();
     let text = "[hub]\nsecret_file = \"hub\"\nprevious_secrets_file = \"old\"\n[[destinations]]\nname = \"a\"\n\
-                url = \"https://r.example\"\nwrite_key_file = \"key\"";
+                url = \" https://r.example//v1/batch/ \"\nwrite_key_file = \"key\"";
     std::fs::write(&file, text).unwrap();
     let reading = load(Some(&file), &Environment::default()).unwrap();
     assert_eq!(reading.config.hub.secret.expose(), "the-hub-secret-itself");
     assert_eq!(reading.config.hub.previous_secrets.len(), 2);
     assert_eq!(reading.config.destinations[0].write_key.expose(), "write-key");
+    // In the spelling that Looker's side, deliveries and the store compare.
+    assert_eq!(reading.config.destinations[0].url, "https://r.example");
     assert_eq!(reading.config.store.path, folder.path().join("pintle-data"));
 
     let variables = Environment::of([

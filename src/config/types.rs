@@ -58,6 +58,8 @@ pub struct Hub {
     pub tls_key_file: Option<PathBuf>,
     /// Runs that are received at once.
     pub max_runs: usize,
+    /// Runs of one token that are received at once; 0: no own limit.
+    pub max_runs_per_token: usize,
     /// Connections at once.
     pub max_connections: usize,
     /// The largest attachment, in bytes.
@@ -111,7 +113,7 @@ pub struct RudderStack {
 pub struct NamedDestination {
     /// Its name and id.
     pub name: String,
-    /// The data plane.
+    /// The data plane, as [`Destination::base_url`](crate::event::Destination::base_url) leaves it.
     pub url: String,
     /// The source's key, from `write_key` or `write_key_file`.
     pub write_key: WriteKey,
@@ -235,6 +237,7 @@ impl Default for Hub {
             tls_cert_file: None,
             tls_key_file: None,
             max_runs: 16,
+            max_runs_per_token: 0,
             max_connections: 1024,
             max_attachment_bytes: 1 << 30,
             run_timeout: Duration::from_secs(2 * 3600),

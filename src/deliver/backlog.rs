@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::arrivals::Finished;
 use crate::event::{RunId, Timestamp};
 
 /// What waits for one destination, in order. All calls block.
@@ -38,6 +39,11 @@ pub trait Backlog: Send + 'static {
         attempt: &AttemptNote,
         events: &[LeasedEvent<Self::Position>],
     ) -> Result<(), BacklogError>;
+
+    /// The run, where an acknowledgement has made it one that nothing waits of any more. For the log.
+    fn finished(&mut self, _run: RunId) -> Option<Finished> {
+        None
+    }
 
     /// All acknowledgements so far are durable when this returns.
     fn sync(&mut self) -> Result<(), BacklogError>;

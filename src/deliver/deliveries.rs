@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::gateway::Connect;
-use super::lane::{Handle, Sources};
+use super::handle::Handle;
+use super::lane::Sources;
 use super::lanes::{Lanes, Settings, Unfinished};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
@@ -114,13 +115,21 @@ async fn follow<C: Connect>(store: Store, lanes: Arc<Lanes<C>>, woken: Arc<Woken
         for id in ids {
             match lanes.handle(&id) {
                 Some(handle) => handle.notify(),
-                None => {
-                    if let Err(error) = start(&store, &lanes, &id) {
-                        tracing::error!(destination = %id, %error, "lane_not_started");
-                    }
-                }
+                None => begin_lane(&store, &lanes, id).await,
             }
         }
+    }
+}
+
+/// The catalog is read on a thread that may block.
+async fn begin_lane<C: Connect>(store: &Store, lanes: &Arc<Lanes<C>>, id: DestinationId) {
+    let (store, lanes) = (store.clone(), Arc::clone(lanes));
+    let begun = tokio::task::spawn_blocking(move || match start(&store, &lanes, &id) {
+        Ok(_) => {}
+        Err(error) => tracing::error!(destination = %id, %error, "lane_not_started"),
+    });
+    if let Err(error) = begun.await {
+        tracing::error!(%error, "lane_not_started");
     }
 }
 

@@ -1,10 +1,11 @@
 //! The blocking part of a lane: settle, read, make the next body. Goes to a blocking thread and comes back as a whole.
 
+use super::arrivals::Finished;
 use super::backlog::{AttemptNote, Backlog, BacklogError, Lease};
 use super::lane::Sources;
 use super::machine::{Next, Settle};
 use super::pace::{Allowance, Pace};
-use crate::event::Timestamp;
+use crate::event::{RunId, Timestamp};
 use crate::rudderstack::{Body, SPLICED, body, stamp};
 
 /// What the blocking steps work on.
@@ -14,6 +15,10 @@ pub(super) struct Desk<B: Backlog> {
     lease: Lease<B::Position>,
     leased_from_replay: bool,
     pace: Pace,
+    /// Runs that are done, to be told of.
+    finished: Vec<Finished>,
+    /// Events that the store has taken the end of, to be counted: delivered, buried.
+    settled: (usize, usize),
 }
 
 /// What is done between two answers, in this order.
@@ -85,7 +90,19 @@ impl<B: Backlog> Desk<B> {
             lease: Lease::default(),
             leased_from_replay: false,
             pace: Pace::default(),
+            finished: Vec::new(),
+            settled: (0, 0),
         }
+    }
+
+    /// The runs that became done since this was last asked.
+    pub(super) fn take_finished(&mut self) -> Vec<Finished> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// The events that were settled since this was last asked: delivered, buried.
+    pub(super) fn take_settled(&mut self) -> (usize, usize) {
+        std::mem::take(&mut self.settled)
     }
 
     pub(super) fn work(&mut self, work: Work) -> Result<Done, BacklogError> {
@@ -159,7 +176,25 @@ impl<B: Backlog> Desk<B> {
             .iter()
             .filter_map(|(index, words)| position(*index).map(|position| (position, words.clone())))
             .collect();
-        leased(&mut self.sources, self.leased_from_replay).acknowledge(&upto, &buried, Timestamp::now())?;
+        let source = leased(&mut self.sources, self.leased_from_replay);
+        source.acknowledge(&upto, &buried, Timestamp::now())?;
+        self.settled.0 += settle.count.saturating_sub(buried.len());
+        self.settled.1 += buried.len();
+        // Runs follow one another: one that goes on in the lease is not done.
+        let mut runs: Vec<RunId> = self
+            .lease
+            .events
+            .iter()
+            .take(settle.count)
+            .map(|event| event.run)
+            .collect();
+        runs.dedup();
+        let goes_on = self.lease.events.get(settle.count).map(|event| event.run);
+        self.finished.extend(
+            runs.into_iter()
+                .filter(|run| Some(*run) != goes_on)
+                .filter_map(|run| source.finished(run)),
+        );
         self.lease.discard(settle.count);
         Ok(())
     }

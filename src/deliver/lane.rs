@@ -10,15 +10,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
+use super::clock::{Clock, Random};
 use super::counters::{Counters, Durations};
 use super::desk::{Desk, Done, Prepared, Then, Work};
 use super::gateway::{Connect, Gateway};
-use super::machine::{Event, Limits, Machine, Next, Step};
+use super::handle::{Command, Handle};
+use super::machine::{Event, Machine, Next, Step};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
-use crate::rudderstack::{Judged, Probe, Verdict};
+use crate::rudderstack::{Judged, Verdict};
 
 /// A held destination's probe waits this long for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,32 +43,6 @@ pub struct Sources<B> {
     pub replay: Option<B>,
 }
 
-/// Speaks to a running lane. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    commands: mpsc::Sender<Command>,
-    wake: Arc<Notify>,
-    status: watch::Receiver<Status>,
-    counters: Arc<Counters>,
-}
-
-/// The lane has ended: the process is stopping, or it failed, which is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("deliveries to this destination have ended in this process: it is stopping, or its log says why")]
-pub struct LaneGone;
-
-#[derive(Debug)]
-pub(super) enum Command {
-    Machine(Event),
-    /// The same, answered when the machine has heard it and its notices were told.
-    Told(Event, oneshot::Sender<()>),
-    Rekey(Box<Destination>),
-    /// Other settings, of the client too.
-    Reconfigure(Limits),
-    Probe(oneshot::Sender<Probe>, Duration),
-    Stop,
-}
-
 /// Why a lane ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaneError {
@@ -77,79 +54,12 @@ pub(super) enum LaneError {
     Backlog(#[from] BacklogError),
 }
 
-impl Handle {
-    /// New runs are stored. Never waits.
-    pub fn notify(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer. The store has its note of it.
-    pub async fn pause(&self) -> Result<(), LaneGone> {
-        self.tell(Event::Pause).await
-    }
-
-    /// It goes on, out of a hold too. `bury`: what the gateway refuses becomes dead letters, however many, until
-    /// nothing waits any more.
-    pub async fn resume(&self, bury: bool) -> Result<(), LaneGone> {
-        self.tell(Event::Resume { bury }).await
-    }
-
-    async fn tell(&self, event: Event) -> Result<(), LaneGone> {
-        let (sender, told) = oneshot::channel();
-        self.command(Command::Told(event, sender)).await?;
-        told.await.map_err(|_| LaneGone)
-    }
-
-    /// The next attempt is made now.
-    pub async fn retry(&self) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Retry)).await
-    }
-
-    /// The backlog goes on under another key or URL.
-    pub async fn rekey(&self, destination: Destination) -> Result<(), LaneGone> {
-        self.command(Command::Rekey(Box::new(destination))).await
-    }
-
-    pub(super) async fn reconfigure(&self, limits: Limits) -> Result<(), LaneGone> {
-        self.command(Command::Reconfigure(limits)).await
-    }
-
-    /// Asks the gateway whether the key is good. Changes nothing.
-    pub async fn probe(&self, timeout: Duration) -> Result<Probe, LaneGone> {
-        let (sender, answer) = oneshot::channel();
-        self.command(Command::Probe(sender, timeout)).await?;
-        answer.await.map_err(|_| LaneGone)
-    }
-
-    /// The lane now.
-    pub fn status(&self) -> Status {
-        self.status.borrow().clone()
-    }
-
-    /// Tells when the status changes.
-    pub fn watch(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// What it has counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    pub(super) async fn stop(&self) -> Result<(), LaneGone> {
-        self.command(Command::Stop).await
-    }
-
-    async fn command(&self, command: Command) -> Result<(), LaneGone> {
-        self.commands.send(command).await.map_err(|_| LaneGone)
-    }
-}
-
 /// What all lanes of a set share.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) listener: Listener,
     pub(super) durations: Arc<Durations>,
+    pub(super) arrivals: Arc<Arrivals>,
     /// Lanes that hold a lease.
     pub(super) busy: Arc<AtomicUsize>,
 }
@@ -178,23 +88,6 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     unsynced: Option<(u32, Instant)>,
 }
 
-/// Moments for the machine that never go back, whatever happens to the system's clock.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    base: Timestamp,
-    start: Instant,
-}
-
-impl Clock {
-    fn now(&self) -> Timestamp {
-        self.base.plus(self.start.elapsed().as_millis() as u64)
-    }
-
-    fn instant(&self, at: Timestamp) -> Instant {
-        self.start + Duration::from_millis(at.since(self.base))
-    }
-}
-
 impl<B: Backlog, C: Connect> Lane<B, C> {
     /// A lane and its handle; [`Lane::run`] makes it go.
     pub(super) fn new(
@@ -204,10 +97,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         sources: Sources<B>,
         common: Common,
     ) -> (Self, Handle) {
-        let clock = Clock {
-            base: Timestamp::now(),
-            start: Instant::now(),
-        };
+        let clock = Clock::start();
         let machine = machine(clock.base);
         let (sender, commands) = mpsc::channel(16);
         let (status, watched) = watch::channel(machine.status());
@@ -245,19 +135,23 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     /// Runs until it is stopped: a request in flight gets its answer, then the cursors are synced.
     pub(super) async fn run(mut self) -> Result<(), LaneError> {
         let result = self.work_on().await;
-        self.set_busy(false);
         if let Err(error) = &result {
-            tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
-            let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
-            self.status.send_modify(|status| {
-                status.state = State::Held;
-                status.reason = Some(reason.to_owned());
-                status.next_attempt_at = None;
-            });
-            let (reason, words) = (reason.to_owned(), error.to_string());
-            (self.common.listener)(&self.id, &Notice::Held { reason, words });
+            self.tell_of_end(&error.to_string());
         }
         result
+    }
+
+    /// It has failed: whoever looks is told, for nothing goes any more.
+    fn tell_of_end(&self, error: &str) {
+        tracing::error!(event = "lane_failed", destination = %self.id, %error, "deliveries to this destination have ended until a restart");
+        let reason = "deliveries to this destination have ended until pintle is restarted: its log says why";
+        self.status.send_modify(|status| {
+            status.state = State::Held;
+            status.reason = Some(reason.to_owned());
+            status.next_attempt_at = None;
+        });
+        let (reason, words) = (reason.to_owned(), error.to_owned());
+        (self.common.listener)(&self.id, &Notice::Held { reason, words });
     }
 
     async fn work_on(&mut self) -> Result<(), LaneError> {
@@ -293,20 +187,16 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             notice.log(&self.id);
             (self.common.listener)(&self.id, notice);
         }
-        for waiting in self.telling.drain(..) {
-            // Who asked may have gone meanwhile.
-            waiting.send(()).unwrap_or(());
-        }
-        if let Some(settle) = &step.settle {
-            let buried = settle.buried.len();
-            self.counters.settled(settle.count.saturating_sub(buried), buried);
-        }
         let status = self.machine.status().at_wall_clock(self.clock.now(), Timestamp::now());
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
             *shown = status;
             changed
         });
+        for waiting in self.telling.drain(..) {
+            // Who asked may have gone meanwhile.
+            waiting.send(()).unwrap_or(());
+        }
         step
     }
 
@@ -342,11 +232,16 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         work: impl FnOnce(&mut Desk<B>) -> R + Send + 'static,
     ) -> Result<R, LaneError> {
         let mut desk = self.desk.take().ok_or(LaneError::NoDesk)?;
-        let (desk, result) = tokio::task::spawn_blocking(move || {
+        let (mut desk, result) = tokio::task::spawn_blocking(move || {
             let result = work(&mut desk);
             (desk, result)
         })
         .await?;
+        let (delivered, buried) = desk.take_settled();
+        self.counters.settled(delivered, buried);
+        for run in desk.take_finished() {
+            self.common.arrivals.tell(&self.id, &run);
+        }
         self.desk = Some(desk);
         Ok(result)
     }
@@ -512,6 +407,16 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     }
 }
 
+impl<B: Backlog, C: Connect> Drop for Lane<B, C> {
+    fn drop(&mut self) {
+        self.set_busy(false);
+        // A panic of the task itself leaves no result, and nobody awaits the task before the stop.
+        if std::thread::panicking() {
+            self.tell_of_end("a step of it panicked");
+        }
+    }
+}
+
 /// A post that ends with its lane.
 struct Posting(JoinHandle<Judged>);
 
@@ -536,23 +441,5 @@ const fn outcome(verdict: Verdict) -> AttemptOutcome {
         Verdict::Held(_) => AttemptOutcome::Held,
         Verdict::Throttled => AttemptOutcome::Throttled,
         Verdict::Failed(_) => AttemptOutcome::Retry,
-    }
-}
-
-/// SplitMix64, seeded by the standard library's hash keys: jitter needs to differ, not to be secret.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        use std::hash::{BuildHasher, Hasher};
-        Self(std::hash::RandomState::new().build_hasher().finish())
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

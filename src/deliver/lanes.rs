@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use super::backlog::Backlog;
 use super::counters::Durations;
 use super::gateway::Connect;
-use super::lane::{Common, Handle, Lane, LaneError, Sources};
+use super::handle::Handle;
+use super::lane::{Common, Lane, LaneError, Sources};
 use super::machine::{Limits, Machine};
 use super::notice::Listener;
 use super::size::Learned;
@@ -59,6 +60,7 @@ impl<C: Connect> Lanes<C> {
             common: Common {
                 listener,
                 durations: Arc::default(),
+                arrivals: Arc::default(),
                 busy: Arc::new(AtomicUsize::new(0)),
             },
             lanes: Mutex::default(),
@@ -154,6 +156,7 @@ impl<C: Connect> Lanes<C> {
         if ended.is_err() {
             tasks.abort_all();
         }
+        self.common.arrivals.tell_the_rest();
         if unfinished.is_empty() {
             Ok(())
         } else {

@@ -7,11 +7,14 @@
 //! At-least-once, and in order: an answer means committed, so what is acknowledged is never sent again, and what was
 //! sent without an answer is sent again with the same `messageId`s.
 
+mod arrivals;
 mod backlog;
+mod clock;
 mod counters;
 mod deliveries;
 mod desk;
 mod gateway;
+mod handle;
 mod lane;
 mod lanes;
 mod machine;
@@ -22,17 +25,21 @@ mod status;
 mod stored;
 
 #[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod weather_tests;
 
+pub use arrivals::Finished;
 pub use backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError, Lease, LeasedEvent};
 pub use counters::{Counters, CountersSnapshot, DURATION_BUCKETS, Durations, DurationsSnapshot};
 pub use deliveries::{Deliveries, is_trouble};
 pub use gateway::{Connect, Gateway};
-pub use lane::{Handle, LaneGone, Sources};
+pub use handle::{Handle, LaneGone};
+pub use lane::Sources;
 pub use lanes::{Lanes, Settings, Unfinished};
 pub use machine::{Event, Limits, Machine, Next, Settle, Step};
 pub use notice::{Listener, Notice};

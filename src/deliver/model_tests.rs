@@ -5,12 +5,14 @@
 //! hates is dead.
 
 mod cases;
+mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use self::world::{Mood, World, says};
 use super::desk::{Desk, Done, Then, Work};
 use super::lane::Sources;
 use super::machine::{Event, Limits, Machine, Next, Step};
@@ -19,185 +21,8 @@ use super::notice::Notice;
 use super::size::Learned;
 use super::status::State;
 use crate::event::Timestamp;
-use crate::rudderstack::{Answer, Failure, Judged, Probe, Transport};
 
 const HOUR: u64 = 3_600_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Fine,
-    Refusing,
-    Database,
-    BodyCut,
-    Unavailable,
-    Slow {
-        commits: bool,
-    },
-    Resetting {
-        commits: bool,
-    },
-    Throttled {
-        events: usize,
-    },
-    BadKey,
-    LoginPage,
-    Firewall,
-    /// Refuses every event, and says so in RudderStack's words.
-    Broken,
-    /// Any of the transient ones, each time another.
-    Flaky,
-}
-
-#[derive(Debug, Clone)]
-struct World {
-    moods: Vec<(u64, Mood)>,
-    hates: BTreeSet<usize>,
-    /// Events that the database refuses, for ever.
-    chokes_on: BTreeSet<usize>,
-    max_bytes: usize,
-    /// Bytes a millisecond; the answer to what takes 10 s is an EOF, and it is stored all the same.
-    line: Option<u64>,
-    committed: Vec<usize>,
-    first: BTreeSet<usize>,
-    /// When an event was last sent alone.
-    sent_alone: BTreeMap<usize, Timestamp>,
-    /// How often an event failed alone.
-    alone: BTreeMap<usize, u32>,
-    last_before_heal: u64,
-    requests: u64,
-    probes: u64,
-}
-
-impl World {
-    fn new(moods: Vec<(u64, Mood)>) -> Self {
-        Self {
-            moods,
-            hates: BTreeSet::new(),
-            chokes_on: BTreeSet::new(),
-            max_bytes: usize::MAX,
-            line: None,
-            committed: Vec::new(),
-            first: BTreeSet::new(),
-            sent_alone: BTreeMap::new(),
-            alone: BTreeMap::new(),
-            last_before_heal: 0,
-            requests: 0,
-            probes: 0,
-        }
-    }
-
-    fn mood(&self, now: Timestamp, random: u64) -> Mood {
-        let mut end = 0;
-        for (lasts, mood) in &self.moods {
-            end += lasts;
-            if (now.0 as u64) < end {
-                return match (*mood, random % 6) {
-                    (Mood::Flaky, 0) => Mood::Refusing,
-                    (Mood::Flaky, 1) => Mood::Database,
-                    (Mood::Flaky, 2) => Mood::Resetting {
-                        commits: random & 64 == 0,
-                    },
-                    (Mood::Flaky, 3) => Mood::Slow {
-                        commits: random & 64 == 0,
-                    },
-                    (Mood::Flaky, _) => Mood::Fine,
-                    (mood, _) => mood,
-                };
-            }
-        }
-        Mood::Fine
-    }
-
-    /// The answer to a batch, and how long it takes.
-    fn post(&mut self, ids: &[usize], bytes: usize, now: Timestamp, random: u64) -> (Judged, u64) {
-        self.requests += 1;
-        if (now.0 as u64) < self.moods.iter().map(|(lasts, _)| lasts).sum() {
-            self.last_before_heal = now.0 as u64;
-        }
-        if let [id] = ids {
-            *self.alone.entry(*id).or_default() += 1;
-            self.sent_alone.insert(*id, now);
-        }
-        let mood = self.mood(now, random);
-        let poison = || says(400, "invalid json");
-        match mood {
-            Mood::Refusing => (Judged::without_answer(Transport::Connect, "refused"), 1),
-            Mood::Unavailable => (says(503, ""), 5),
-            Mood::BadKey => (says(401, "invalid write key"), 5),
-            Mood::LoginPage => (says(200, "<html>"), 5),
-            Mood::Firewall => (says(403, "no"), 5),
-            Mood::Database => (says(500, "pq: out of disk"), 50),
-            Mood::BodyCut => (says(500, "failed to read body from request"), 50),
-            Mood::Broken => (poison(), 5),
-            _ if ids.iter().any(|id| self.hates.contains(id)) => (poison(), 5),
-            Mood::Throttled { events } if ids.len() > events => (says(429, "max requests limit reached"), 5),
-            _ if bytes > self.max_bytes => (says(413, "request size exceeds max limit"), 5),
-            _ if ids.iter().any(|id| self.chokes_on.contains(id)) => (says(500, "pq: invalid byte sequence"), 50),
-            Mood::Slow { commits } => {
-                if commits {
-                    self.commit(ids);
-                }
-                (Judged::without_answer(Transport::Timeout, "timed out"), 30_000)
-            }
-            Mood::Resetting { commits } => {
-                if commits {
-                    self.commit(ids);
-                }
-                (Judged::without_answer(Transport::Reset, "reset"), 20)
-            }
-            Mood::Throttled { .. } | Mood::Fine | Mood::Flaky => {
-                self.commit(ids);
-                if let Some(line) = self.line {
-                    let took = bytes as u64 / line;
-                    if took >= 10_000 {
-                        return (Judged::without_answer(Transport::Reset, "EOF"), took);
-                    }
-                    return (says(200, "ok"), took);
-                }
-                (says(200, "ok"), 20)
-            }
-        }
-    }
-
-    fn commit(&mut self, ids: &[usize]) {
-        for id in ids {
-            if self.first.insert(*id) {
-                let last = self.first.last().copied();
-                // One that failed alone for long may be overtaken by the next.
-                let overtaken = self.alone.get(id).is_some_and(|times| *times > 10) && last == Some(*id + 1);
-                assert!(
-                    last == Some(*id) || overtaken,
-                    "{id} was delivered for the first time after {last:?}"
-                );
-            }
-            self.committed.push(*id);
-        }
-    }
-
-    fn probe(&mut self, now: Timestamp, random: u64) -> Probe {
-        self.probes += 1;
-        match self.mood(now, random) {
-            Mood::BadKey => Probe::of(says(401, "invalid write key")),
-            Mood::LoginPage => Probe::of(says(200, "<html>")),
-            Mood::Refusing | Mood::Unavailable | Mood::Slow { .. } | Mood::Resetting { .. } => Probe::Failed {
-                failure: Failure::Connect,
-                words: String::new(),
-            },
-            _ => Probe::of(says(400, "empty batch payload")),
-        }
-    }
-}
-
-fn says(status: u16, body: &str) -> Judged {
-    Judged::of(
-        &Answer {
-            status,
-            body: body.as_bytes(),
-            ..Answer::default()
-        },
-        Timestamp(0),
-    )
-}
 
 #[derive(Debug, Clone)]
 enum Happening {

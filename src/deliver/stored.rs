@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU32;
 
+use super::arrivals::Finished;
 use super::backlog::{AttemptNote, Backlog, BacklogError, Lease, LeasedEvent};
-use crate::event::Timestamp;
+use crate::event::{RunId, Timestamp};
 use crate::store::{self, Leased, Position, Queue};
 
 /// The last event of a read may pass its limit by about this much.
@@ -58,6 +59,18 @@ impl Backlog for StoredBacklog {
         Ok(self
             .0
             .note_attempt(attempt.at, &events, attempt.bytes as u64, &attempt.answer, attempt.took)?)
+    }
+
+    fn finished(&mut self, run: RunId) -> Option<Finished> {
+        // What cannot be read has no line in the log, and nothing else.
+        let record = self.0.run(run).ok().flatten()?;
+        let delivered_at = record.delivered_at.filter(|_| record.pending == 0)?;
+        Some(Finished {
+            run,
+            events: record.delivered,
+            dead_events: record.dead_events,
+            milliseconds: delivered_at.since(record.received_at),
+        })
     }
 
     fn sync(&mut self) -> Result<(), BacklogError> {

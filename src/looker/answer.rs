@@ -48,6 +48,14 @@ impl Answer {
         Self::failure(503, STOPPING)
     }
 
+    /// As many wait as may.
+    pub(super) fn crowded() -> Self {
+        Self::failure(
+            503,
+            "too many runs wait for their turn (hub.max_runs, hub.max_runs_per_token); send it again later",
+        )
+    }
+
     /// The body, from the first brace to the last.
     pub(super) fn to_json(&self, location: &str) -> Value {
         let message = cut(&self.message, MAX_MESSAGE_CHARS);

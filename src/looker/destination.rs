@@ -70,7 +70,7 @@ pub(super) fn choose(
             destination: Destination {
                 id: DestinationId(one.name.as_str().into()),
                 name: Some(one.name.clone()),
-                url: base_url(&one.url).to_owned(),
+                url: one.url.clone(),
                 write_key: one.write_key.clone(),
             },
             user_id_from_email: one.user_id_from_email,
@@ -97,7 +97,7 @@ pub(super) fn choose(
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(DestinationError::NotAPlainUrl);
     }
-    let url = base_url(&url).to_owned();
+    let url = Destination::base_url(&url).to_owned();
     let write_key = WriteKey::new(key);
     Ok(Chosen {
         destination: Destination {
@@ -108,12 +108,6 @@ pub(super) fn choose(
         },
         user_id_from_email: None,
     })
-}
-
-/// The data plane's URL without trailing slashes and one `/v1/batch`: users' settings hold both.
-fn base_url(url: &str) -> &str {
-    let url = url.trim().trim_end_matches('/');
-    url.strip_suffix("/v1/batch").unwrap_or(url).trim_end_matches('/')
 }
 
 #[cfg(test)]
@@ -129,7 +123,7 @@ mod tests {
     fn named() -> Vec<NamedDestination> {
         vec![NamedDestination {
             name: "marketing".to_owned(),
-            url: "https://m.example/v1/batch/".to_owned(),
+            url: "https://m.example".to_owned(),
             write_key: WriteKey::new("mk"),
             user_id_from_email: Some(true),
         }]

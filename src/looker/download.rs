@@ -19,6 +19,7 @@ use super::answer::duration;
 use super::origin::CarefulResolver;
 use super::pipe::{Failure, Piece, Progress};
 use super::request::describe;
+use crate::event::failure::plain;
 
 /// Redirects inside the origin that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -184,7 +185,7 @@ impl Downloads {
 }
 
 fn broken(what: &str, error: reqwest::Error) -> Failure {
-    let why = describe(&error.without_url());
+    let why = plain(&error.without_url());
     Failure::counted(502, format!("{what}: {why}"))
 }
 

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
 use super::flights::Lead;
 use super::order::{Order, Wanted};
 use super::pipe::{self, Frame, PIECES, Progress, Source};
+use super::places::{Crowded, Place, Ticket};
 use super::seams::{Converters, Intake, IntakeError, RunEnd};
 use super::settings::Settings;
 use super::spool::Base64Reader;
@@ -28,7 +29,7 @@ pub(super) struct Run<I: Intake, C: Converters> {
 
 impl<I: Intake, C: Converters> Run<I, C> {
     /// Carries it out and answers all that wait for it.
-    pub(super) async fn fly(self, order: Order, lead: Lead) {
+    pub(super) async fn fly(self, order: Order, lead: Lead, ticket: Ticket) {
         let (action, received_at) = (order.new_run.action, order.new_run.received_at);
         let run = order.new_run.id;
         let again = self.earlier(&order).await;
@@ -39,7 +40,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
                 lead.land(answer);
                 return;
             }
-            Ok(None) => match Box::pin(self.receive(order)).await {
+            Ok(None) => match Box::pin(self.receive(order, ticket)).await {
                 Ok((answer, record)) => (answer, Some(record)),
                 Err(answer) => (answer, None),
             },
@@ -78,10 +79,10 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }))
     }
 
-    async fn receive(&self, mut order: Order) -> Result<(Answer, RunRecord), Answer> {
+    async fn receive(&self, mut order: Order, ticket: Ticket) -> Result<(Answer, RunRecord), Answer> {
         let deadline = Instant::now() + self.settings.run_timeout;
         let new_run = order.new_run.clone();
-        let place = match self.place(deadline).await {
+        let place = match self.place(ticket, deadline).await {
             Ok(place) => place,
             Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
@@ -112,7 +113,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         match received {
             Ok(done) => Ok(done),
             Err(Ended::Answered(answer)) => Err(answer),
-            // Its writer went with the panic, so the run has to be listed here.
+            // Its writer, which went with the panic, has listed it; these words say more than the writer's.
             Err(Ended::Died(rows)) => {
                 let text = format!(
                     "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",
@@ -124,14 +125,14 @@ impl<I: Intake, C: Converters> Run<I, C> {
     }
 
     /// A place among the runs that are received at once.
-    async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Answer> {
+    async fn place(&self, mut ticket: Ticket, deadline: Instant) -> Result<Place, Answer> {
         let mut phase = self.phase.clone();
         tokio::select! {
-            place = Arc::clone(&self.settings.places).acquire_owned() => place.map_err(|_| Answer::stopping()),
+            place = ticket.place() => place.map_err(|Crowded| Answer::crowded()),
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => Err(Answer::stopping()),
             () = tokio::time::sleep_until(deadline) => Err(Answer::failure(504, format!(
-                "no run ended within {} (hub.run_timeout) to make room for this one; hub.max_runs = {} are received at once. Send it again, or raise it",
-                duration(self.settings.run_timeout), self.settings.max_runs
+                "no run ended within {} (hub.run_timeout) to make room for this one; {} are received at once. Send it again, or raise it",
+                duration(self.settings.run_timeout), self.settings.most
             ))),
         }
     }

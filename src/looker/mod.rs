@@ -17,6 +17,7 @@ mod list;
 mod order;
 mod origin;
 mod pipe;
+mod places;
 mod reach;
 mod reply;
 mod request;
@@ -50,6 +51,7 @@ use attempts::Attempts;
 use execute::Run;
 use flights::{Coming, Flights};
 use order::{Arrival, Order};
+use places::{Crowded, Who};
 use request::{ReadLimits, Received};
 use routes::Route;
 use settings::Settings;
@@ -64,7 +66,7 @@ pub use seams::{
     Stopped, Summary, Trouble,
 };
 pub use settings::{Limits, SettingsError, public_url};
-pub use token::{NoSecret, Rejected, Tokens};
+pub use token::{NoSecret, Rejected, TokenId, Tokens};
 
 /// Header values and the like that are kept are cut to this.
 const MAX_ID_CHARS: usize = 256;
@@ -202,9 +204,10 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             Route::List | Route::Definition(_) | Route::Form(_) | Route::Execute(_) => {}
         }
         let authorization = head.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        if let Err(rejected) = settings.tokens.check(authorization) {
-            return self.rejected(rejected, peer);
-        }
+        let token = match settings.tokens.check(authorization) {
+            Ok(token) => token,
+            Err(rejected) => return self.rejected(rejected, peer),
+        };
         let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         match route {
             Route::Definition(name) => match Action::from_looker_name(name) {
@@ -216,7 +219,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 None => reply::error(StatusCode::NOT_FOUND, &no_action(name)),
             },
             Route::Execute(name) => match Action::from_looker_name(name) {
-                Some(action) => self.execute(settings, action, &head.headers, body).await,
+                Some(action) => self.execute(settings, token, action, &head.headers, body).await,
                 None => said(&Answer::failure(404, no_action(name)), &location(name)),
             },
             _ => reply::json(StatusCode::OK, &list::list(&settings.list, user_agent)),
@@ -290,6 +293,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
     async fn execute<B>(
         &self,
         settings: Arc<Settings>,
+        token: TokenId,
         action: Action,
         headers: &HeaderMap,
         body: B,
@@ -339,7 +343,8 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 return said(&answer, &location);
             }
         };
-        let coming = self.start(settings, order);
+        let instance = order.new_run.looker.instance.clone().unwrap_or_default();
+        let coming = self.start(settings, order, &Who { token, instance });
         let body = async move {
             let answer = arrived(coming).await;
             Bytes::from(answer.to_json(&location).to_string())
@@ -348,7 +353,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
     }
 
     /// Begins a run, or joins that of the same delivery.
-    fn start(&self, settings: Arc<Settings>, order: Order) -> Coming {
+    fn start(&self, settings: Arc<Settings>, order: Order, who: &Who) -> Coming {
         let digest = order.new_run.delivery;
         let landed = digest.and_then(|digest| self.0.flights.landed(&digest));
         // A stop takes the runs under this lock after it has said so: none is missed.
@@ -356,14 +361,13 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         let (lead, coming) = self.0.flights.join(digest);
         let Some(lead) = lead else { return coming };
         while runs.try_join_next().is_some() {}
-        let most = self.0.parts.limits.max_waiting.saturating_add(settings.max_runs);
         if *self.0.phase.borrow() != Phase::Serving {
             lead.land(Answer::stopping());
-        } else if runs.len() >= most {
-            let text = "too many runs wait for their turn (hub.max_runs); send it again later";
-            lead.land(Answer::failure(503, text));
-        } else {
-            runs.spawn(self.run(settings, landed).fly(order, lead));
+            return coming;
+        }
+        match settings.places.queue(who, self.0.parts.limits.max_waiting) {
+            Err(Crowded) => lead.land(Answer::crowded()),
+            Ok(ticket) => drop(runs.spawn(self.run(settings, landed).fly(order, lead, ticket))),
         }
         coming
     }
@@ -387,7 +391,7 @@ async fn arrived(mut coming: Coming) -> Answer {
     answer.unwrap_or_else(|| {
         Answer::failure(
             500,
-            "the run ended without an answer: see `pintle runs` and pintle's log, and send it again",
+            "the run ended without an answer: `pintle runs` says whether it is stored, send it again where it is not; pintle's log says more",
         )
     })
 }

@@ -83,7 +83,15 @@ pub(super) struct Progress {
     rows: AtomicU64,
     /// Told when the first row has been read.
     pub(super) first_row: Notify,
-    stop: OnceLock<Answer>,
+    end: OnceLock<End>,
+}
+
+/// What a run comes to, decided once: one that is told to stop is not committed, and one that is committed is not
+/// answered as stopped.
+#[derive(Debug)]
+enum End {
+    Stopped(Answer),
+    Committed,
 }
 
 impl Progress {
@@ -91,10 +99,26 @@ impl Progress {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Ends the run at its next piece with this answer.
+    /// Ends the run at its next row or piece with this answer, unless its commit has begun.
     pub(super) fn stop(&self, answer: Answer) {
         // The first reason stands.
-        drop(self.stop.set(answer));
+        drop(self.end.set(End::Stopped(answer)));
+    }
+
+    /// The answer of a run that was told to stop.
+    fn stopped(&self) -> Option<&Answer> {
+        match self.end.get() {
+            Some(End::Stopped(answer)) => Some(answer),
+            Some(End::Committed) | None => None,
+        }
+    }
+
+    /// From now on it is too late for a stop; or it was told to before.
+    fn commit(&self) -> Result<(), Answer> {
+        match self.end.get_or_init(|| End::Committed) {
+            End::Committed => Ok(()),
+            End::Stopped(answer) => Err(answer.clone()),
+        }
     }
 
     fn set_rows(&self, rows: u64) {
@@ -135,22 +159,27 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
 ) -> Result<(RunRecord, Summary), Answer> {
     let mut pipe = Pipe {
         conversion,
-        writer,
+        writer: Stoppable {
+            writer,
+            progress: Arc::clone(progress),
+        },
         progress: Arc::clone(progress),
     };
-    let summary = match pipe.document(source, frame.max_gzip_ratio) {
-        Ok(true) => match pipe.conversion.finish(&mut pipe.writer) {
-            Ok(summary) => summary,
-            Err(stopped) => {
-                return Err(fail(
-                    pipe.writer,
-                    progress.rows(),
-                    broke(Broke::Stopped(stopped), progress.rows()),
-                ));
-            }
-        },
-        Ok(false) => Summary::default(),
-        Err(error) => return Err(fail(pipe.writer, progress.rows(), broke(error, progress.rows()))),
+    let read = pipe.document(source, frame.max_gzip_ratio);
+    let Pipe {
+        conversion, mut writer, ..
+    } = pipe;
+    let summary = match read {
+        Ok(true) => conversion.finish(&mut writer).map_err(Broke::Stopped),
+        Ok(false) => Ok(Summary::default()),
+        Err(error) => Err(error),
+    };
+    let rows = progress.rows();
+    let summary = summary.map_err(|error| broke(error, rows, progress));
+    let writer = writer.writer;
+    let summary = match summary.and_then(|summary| progress.commit().map(|()| summary)) {
+        Ok(summary) => summary,
+        Err(answer) => return Err(fail(writer, rows, answer)),
     };
     let closing = Closing {
         timestamp: summary.ran_at.unwrap_or(frame.accepted_at),
@@ -159,9 +188,50 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
         failed: no_event(&summary),
         stored_at: Timestamp::now(),
     };
-    match pipe.writer.commit(closing) {
+    match writer.commit(closing) {
         Ok(record) => Ok((record, summary)),
         Err(error) => Err(not_kept(&error)),
+    }
+}
+
+/// Takes rows until the run is told to stop: also those that were spooled, which come when the document has ended.
+struct Stoppable<W> {
+    writer: W,
+    progress: Arc<Progress>,
+}
+
+impl<W> Stoppable<W> {
+    fn going_on(&mut self) -> Result<&mut W, IntakeError> {
+        match self.progress.stopped() {
+            Some(answer) => Err(IntakeError(answer.message.clone())),
+            None => Ok(&mut self.writer),
+        }
+    }
+}
+
+impl<W: RunWriter> RunWriter for Stoppable<W> {
+    fn event(&mut self, row: u64, own_timestamp: bool, stored_event: &[u8], ids: &[&str]) -> Result<(), IntakeError> {
+        self.going_on()?.event(row, own_timestamp, stored_event, ids)
+    }
+
+    fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), IntakeError> {
+        self.going_on()?.dead_row(row, reason, row_json)
+    }
+
+    fn spool(&mut self, raw_rows: &[u8]) -> Result<(), IntakeError> {
+        self.going_on()?.spool(raw_rows)
+    }
+
+    fn unspool(&mut self) -> Result<Box<dyn Read + Send>, IntakeError> {
+        self.going_on()?.unspool()
+    }
+
+    fn commit(self, closing: Closing) -> Result<RunRecord, IntakeError> {
+        self.writer.commit(closing)
+    }
+
+    fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError> {
+        self.writer.fail(rows, error)
     }
 }
 
@@ -234,18 +304,19 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
     }
 
     fn check_stop(&self) -> Result<(), Broke> {
-        match self.progress.stop.get() {
+        match self.progress.stopped() {
             Some(answer) => Err(Broke::Answer(answer.clone())),
             None => Ok(()),
         }
     }
 }
 
-fn broke(error: Broke, rows: u64) -> Answer {
+fn broke(error: Broke, rows: u64, progress: &Progress) -> Answer {
     match error {
         Broke::Answer(answer) => answer,
         Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
-        Broke::Stopped(Stopped::Intake(error)) => not_kept(&error),
+        // A writer takes nothing more once the run was told to stop.
+        Broke::Stopped(Stopped::Intake(error)) => progress.stopped().cloned().unwrap_or_else(|| not_kept(&error)),
         Broke::Stopped(Stopped::Refused { message, field }) => {
             let answer = Answer::failure(REFUSED_DOCUMENT, message);
             match field {
@@ -266,4 +337,129 @@ fn fail<W: RunWriter>(writer: W, rows: u64, answer: Answer) -> Answer {
         tracing::error!(%error, "a failed run could not be listed");
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Action, DestinationId, RunId};
+    use crate::looker::answer::tests::record;
+    use crate::looker::{ConverterRoom, Converters, RunTerms};
+    use crate::store::Origin;
+
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Seen {
+        events: u64,
+        committed: bool,
+        failed: Option<String>,
+    }
+
+    /// Keeps what is spooled, and has its run stopped when it has taken so many events, or when it is committed.
+    struct Writer {
+        seen: Arc<Mutex<Seen>>,
+        spooled: Vec<u8>,
+        progress: Arc<Progress>,
+        stop_at: u64,
+    }
+
+    impl RunWriter for Writer {
+        fn event(&mut self, _: u64, _: bool, _: &[u8], _: &[&str]) -> Result<(), IntakeError> {
+            let mut seen = self.seen.lock().unwrap();
+            seen.events += 1;
+            if seen.events == self.stop_at {
+                self.progress.stop(Answer::stopping());
+            }
+            Ok(())
+        }
+
+        fn dead_row(&mut self, _: u64, reason: &str, _: &[u8]) -> Result<(), IntakeError> {
+            panic!("{reason}");
+        }
+
+        fn spool(&mut self, raw_rows: &[u8]) -> Result<(), IntakeError> {
+            self.spooled.extend_from_slice(raw_rows);
+            Ok(())
+        }
+
+        fn unspool(&mut self) -> Result<Box<dyn Read + Send>, IntakeError> {
+            Ok(Box::new(Cursor::new(std::mem::take(&mut self.spooled))))
+        }
+
+        fn commit(self, _: Closing) -> Result<RunRecord, IntakeError> {
+            self.progress.stop(Answer::stopping());
+            let mut seen = self.seen.lock().unwrap();
+            seen.committed = true;
+            Ok(record(seen.events, 0))
+        }
+
+        fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {
+            self.seen.lock().unwrap().failed = Some(error.to_owned());
+            Ok(record(0, 0))
+        }
+    }
+
+    /// A document of so many rows, stopped when so many of them have become events.
+    fn received(rows: usize, fields_first: bool, stop_at: u64) -> (Result<u64, Answer>, Seen) {
+        let row = r#"{"users.id":{"value":"one"}}"#;
+        let data = format!(r#""data":[{}]"#, vec![row; rows].join(","));
+        let fields = r#""fields":{"dimensions":[{"name":"users.id","label":"Id","tags":["user_id"]}]}"#;
+        let document = match fields_first {
+            true => format!("{{{fields},{data}}}"),
+            false => format!("{{{data},{fields}}}"),
+        };
+        let progress = Arc::new(Progress::default());
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let writer = Writer {
+            seen: Arc::clone(&seen),
+            spooled: Vec::new(),
+            progress: Arc::clone(&progress),
+            stop_at,
+        };
+        let conversion = ConverterRoom::new(Arc::new(Config::default())).begin(RunTerms {
+            run: RunId::new(Timestamp(0), 1),
+            action: Action::Identify,
+            event_name: None,
+            hidden_fields: Vec::new(),
+            query_timezone: None,
+            accepted_at: Timestamp(0),
+            looker: Origin::default(),
+            delivery_digest: String::new(),
+            destination: DestinationId("one".into()),
+            user_id_from_email: false,
+        });
+        let frame = Frame {
+            accepted_at: Timestamp(0),
+            limit: None,
+            max_gzip_ratio: 1000,
+        };
+        let source = Source::Attachment(Box::new(Cursor::new(document.into_bytes())));
+        let answer = receive(source, conversion, writer, &progress, frame);
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        (answer.map(|(record, _)| record.events), seen)
+    }
+
+    #[test]
+    fn a_stop_and_a_commit_exclude_each_other() {
+        for fields_first in [true, false] {
+            // Whether it comes between two rows, spooled ones too, or behind the last one.
+            for (rows, stop_at) in [(5_000, 3), (4, 4)] {
+                let (answer, seen) = received(rows, fields_first, stop_at);
+                assert_eq!(answer, Err(Answer::stopping()), "{fields_first} {rows}");
+                let stopped = Seen {
+                    events: stop_at,
+                    committed: false,
+                    failed: Some(Answer::stopping().message),
+                };
+                assert_eq!(seen, stopped, "{fields_first} {rows}");
+            }
+            // During the commit it is too late.
+            let (answer, seen) = received(4, fields_first, u64::MAX);
+            assert_eq!(answer, Ok(4));
+            assert!(seen.committed && seen.failed.is_none());
+        }
+    }
 }

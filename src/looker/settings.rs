@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::download::{ClientError, Downloads};
 use super::list::ListSettings;
 use super::origin::{OriginError, Origins};
+use super::places::{Most, Places};
 use super::token::{NoSecret, Tokens};
 use crate::config::{Config, Hub, NamedDestination};
 
@@ -143,25 +143,25 @@ pub(super) struct Settings {
     pub(super) downloads: Downloads,
     pub(super) user_id_from_email: bool,
     pub(super) run_timeout: Duration,
-    pub(super) max_runs: usize,
+    pub(super) most: Most,
     /// A place for each run that is received.
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
 }
 
 impl Settings {
-    /// `before`: the settings until now, whose running runs count where their number is the same.
+    /// `before`: the settings until now, whose running runs count.
     pub(super) fn new(config: &Config, before: Option<&Self>) -> Result<Self, SettingsError> {
         let public_url = public_url(&config.hub)?;
         let prefix = match Url::parse(&public_url) {
             Ok(url) => url.path().trim_end_matches('/').to_owned(),
             Err(_) => return Err(SettingsError::PublicUrl { url: public_url }),
         };
-        let max_runs = config.hub.max_runs.clamp(1, Semaphore::MAX_PERMITS);
-        let places = match before {
-            Some(before) if before.max_runs == max_runs => Arc::clone(&before.places),
-            _ => Arc::new(Semaphore::new(max_runs)),
+        let most = Most {
+            runs: config.hub.max_runs.max(1),
+            of_a_token: config.hub.max_runs_per_token,
         };
-        Ok(Self {
+        let places = before.map_or_else(|| Places::new(most), |before| Arc::clone(&before.places));
+        let settings = Self {
             tokens: Tokens::new(&config.hub.secret, &config.hub.previous_secrets)?,
             list: ListSettings {
                 label: config.hub.label.clone(),
@@ -176,9 +176,12 @@ impl Settings {
             downloads: Downloads::new(&config.looker)?,
             user_id_from_email: config.events.user_id_from_email,
             run_timeout: config.hub.run_timeout,
-            max_runs,
+            most,
             places,
-        })
+        };
+        // Nothing can go wrong any more.
+        settings.places.limit(most);
+        Ok(settings)
     }
 }
 

@@ -2,7 +2,7 @@
 //! secret and those before it. No refusal repeats what was sent; each says what the admin has to do.
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha512;
+use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::event::Secret;
@@ -14,6 +14,17 @@ const MAX_HEADER_BYTES: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Tokens {
     secrets: Vec<Secret>,
+}
+
+/// Which token a request came with: the same for the same token, and nothing can be told from it. Each token that
+/// `pintle token` prints has one of its own, and without the secret nobody can make another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; 32]);
+
+impl TokenId {
+    pub(super) fn of(given: &[u8]) -> Self {
+        Self(Sha256::digest(given).into())
+    }
 }
 
 /// No secret is set: every token could be forged.
@@ -63,8 +74,8 @@ impl Tokens {
         }
     }
 
-    /// Whether the `Authorization` header holds a token of one of the secrets.
-    pub fn check(&self, header: Option<&[u8]>) -> Result<(), Rejected> {
+    /// Whether the `Authorization` header holds a token of one of the secrets, and which one.
+    pub fn check(&self, header: Option<&[u8]>) -> Result<TokenId, Rejected> {
         let header = header.ok_or(Rejected::Missing)?;
         if header.iter().all(u8::is_ascii_whitespace) {
             return Err(Rejected::Missing);
@@ -80,7 +91,11 @@ impl Tokens {
         for secret in &self.secrets {
             fits |= digest(secret, nonce.as_bytes()).ct_eq(&given);
         }
-        if bool::from(fits) { Ok(()) } else { Err(Rejected::Wrong) }
+        if bool::from(fits) {
+            Ok(TokenId::of(&given))
+        } else {
+            Err(Rejected::Wrong)
+        }
     }
 }
 
@@ -160,7 +175,7 @@ mod tests {
         let known = "18c4d2edb7dc012d4ade387e587ab7c52f50a384529f3e368392a1b0b16183f4\
                      0a62fe814cba2a049d9b0e72b7aac932006a2f6d77fa7b76aede1bd63d888241";
         let header = format!("Token token=\"abc/{known}\"");
-        assert_eq!(tokens.check(Some(header.as_bytes())), Ok(()));
+        assert!(tokens.check(Some(header.as_bytes())).is_ok());
         let minted = tokens.mint([7; 32]);
         let (nonce, mac) = minted.split_once('/').unwrap();
         assert_eq!((nonce.len(), mac.len()), (64, 128));
@@ -200,7 +215,7 @@ mod tests {
             ),
         ];
         for (header, expected) in cases {
-            assert_eq!(tokens.check(Some(header.as_bytes())), expected, "{header}");
+            assert_eq!(tokens.check(Some(header.as_bytes())).map(|_| ()), expected, "{header}");
         }
         assert_eq!(tokens.check(None), Err(Rejected::Missing));
         assert_eq!(tokens.check(Some(b"Token token=\"\xff/\"")), Err(Rejected::Malformed));

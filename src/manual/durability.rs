@@ -13,7 +13,7 @@
 //! | RudderStack is away, for minutes or days | nothing, up to `store.max_bytes`; beyond it runs are refused, and Looker is told | an event whose answer was lost |
 //! | pintle is killed, or the machine loses power | nothing that was answered; a run under way is not kept, and Looker gets no success | what was delivered in the last moments before |
 //! | the download or the query breaks half-way | nothing: the run is refused as a whole | – |
-//! | a write or a sync fails | nothing that was answered; runs that wait for it are answered as failed, and the process ends | – |
+//! | a write or a sync fails | nothing that was answered; runs that wait for it are answered as failed, and the process ends | such a run, where it reached the disk all the same: the next start finds and delivers it, and whoever sent it again has sent it twice |
 //! | the disk is full | nothing that was answered; new runs are refused | – |
 //! | part of the store is damaged | what that part held, named by `pintle verify`; the rest goes on | – |
 //! | the catalog is lost | pauses, replays, the list of failed runs; it is rebuilt from the segments | events of segments that were not wholly delivered; dropped dead letters come back |

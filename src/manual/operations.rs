@@ -16,6 +16,14 @@
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
 //!
+//! The log has a line when a run begins, is stored and is delivered in full. Where more than 20 runs are delivered in ten
+//! seconds, the further ones have one line together. `pintle_tasks` counts what is under way inside.
+//!
+//! Lists come newest first and take the memory of a page, however long they are; `--limit N` (`?limit=N` of `GET
+//! /api/runs`, `/api/replay` and `/api/dead`; without it all of them, as a stream) ends them early. Runs and webhook ids are
+//! found at once. `pintle trace` with a messageId reads what is stored from the newest on: `--since` or `--run` says where
+//! to look and makes that quick.
+//!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!
 //! ## A gateway is away
@@ -26,6 +34,9 @@
 //!
 //! A destination that is *held* needs a hand: its key or its address is wrong, or it refuses everything. `pintle
 //! destinations list` says which of them. For key and address pintle asks once a minute and goes on by itself.
+//! `pintle destinations rekey` gives it another key while everything runs. Where the configuration names the destination,
+//! that counts until what the configuration says of it changes; write the new key there too, for a store that is made
+//! anew knows nothing else.
 //!
 //! ## Rows that did not make it
 //!
@@ -36,7 +47,7 @@
 //! ## Send again
 //!
 //! `pintle replay` with a selection shows its plan first, with a warning where older values would overwrite newer ones.
-//! It goes behind live events, survives a restart, and can be cancelled.
+//! It goes behind live events, survives a restart, and can be cancelled: then it keeps nothing in the history any more.
 //!
 //! ## Change and stop
 //!
@@ -71,6 +82,13 @@
 //! * Bodies may be large where Looker pushes the rows instead of a download: no limit there, no buffering.
 //! * It must not send a request twice: a download works once.
 //! * `admin.listen` stays on the machine, reached by an SSH tunnel, or gets a site of its own with TLS.
+//!
+//! ## Through a proxy
+//!
+//! Deliveries, downloads and alerts go the way that the environment says: `HTTPS_PROXY` (a tunnel) and `HTTP_PROXY`, with
+//! `http://user:password@host:port` where the proxy asks for it, and `NO_PROXY` with the hosts that are reached straight
+//! (Looker's, mostly; `127.0.0.1` counts too). The credentials are printed nowhere. A proxy that is down, asks for other
+//! credentials before a tunnel or answers 5xx is a trouble that passes; its 407 to a plain request holds the destination.
 //!
 //! ## Several pintles
 //!

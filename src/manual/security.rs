@@ -28,7 +28,8 @@
 //!   ones, so that they keep nobody out; what has a request in hand is never cut for them.
 //! * **Looker's token.** He can send events of his making, under keys that he knows or to named destinations; fill the
 //!   store up to `store.max_bytes`; make up to 4096 destinations; occupy `hub.max_runs` for `hub.run_timeout` where an
-//!   allowed Looker serves him slowly; learn from the form whether a write key is good, and the first words that a data
+//!   allowed Looker serves him slowly (give each Looker a token of its own, as each `pintle token` prints, and set
+//!   `hub.max_runs_per_token`: then the others keep their places); learn from the form whether a write key is good, and the first words that a data
 //!   plane answers to it, so also what else answers POST on pintle's network: set `rudderstack.allowed_origins` where that
 //!   matters. Exchange a token that was seen: a new `hub.secret`, the old one in `hub.previous_secrets` until Looker has the
 //!   new token, then gone.
@@ -79,7 +80,7 @@
 //! | a request beside its attachment | 1 MiB, 100 levels | a refusal with the byte |
 //! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 16 in files at once, more wait; the disk keeps `store.min_free` | a refusal that names the key |
 //! | requests without a good token | 100 in 10 s, 5 of them logged | 429 |
-//! | runs received at once | `hub.max_runs` = 16; 500 more wait | the answer says to come again |
+//! | runs received at once | `hub.max_runs` = 16, of one token `hub.max_runs_per_token` (0: as many); 500 more wait, and get their places token by token | the last of whoever has the most waiting is told to come again |
 //! | a run | `hub.run_timeout` = 2 h | it is ended, nothing of it is kept |
 //! | a download's first row, its silence | `looker.first_row_timeout` = 15 m, `looker.idle_timeout` = 60 s | the run fails and says which |
 //! | a result | `looker.max_document_bytes` = 100 GB, decompressed | the run fails with row, byte and key |

@@ -21,6 +21,7 @@ use super::resolve::Guarded;
 use super::url::{DataPlane, origin_of};
 use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
+use crate::event::failure::plain;
 use crate::event::network::{ForbiddenAddress, is_forbidden};
 use crate::event::{Destination, Timestamp};
 
@@ -30,6 +31,11 @@ const ANSWER_BYTES: usize = 4096;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused connection is closed before the proxies close it (nginx: 75 s).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// An HTTP/2 connection that has been silent under a request for so long is asked whether it lives. One that a firewall
+/// has forgotten would take each further attempt, and time out with it, for ever.
+const ALIVE_EACH: Duration = Duration::from_secs(10);
+/// And has so long to say so: the question waits behind what is still being sent. Together less than any timeout.
+const ALIVE_WITHIN: Duration = Duration::from_secs(14);
 /// A connection that ends this soon was stale, where it had been used before.
 const STALE: Duration = Duration::from_secs(1);
 
@@ -120,6 +126,8 @@ impl Way {
             .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(8)
+            .http2_keep_alive_interval(ALIVE_EACH)
+            .http2_keep_alive_timeout(ALIVE_WITHIN)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30));
         Ok(Self {
@@ -299,9 +307,8 @@ pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, C
     Ok(config)
 }
 
-/// What a failed request is, and the chain of its causes as text, without the URL.
+/// What a failed request is, and why in plain words, without the URL.
 fn classified(error: &reqwest::Error) -> (Transport, String) {
-    let mut text = String::new();
     let mut reset = false;
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -314,13 +321,6 @@ fn classified(error: &reqwest::Error) -> (Transport, String) {
                     | io::ErrorKind::UnexpectedEof
             );
         }
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
         cause = inner.source();
     }
     let transport = if error.is_connect() || error.is_builder() {
@@ -330,13 +330,11 @@ fn classified(error: &reqwest::Error) -> (Transport, String) {
     } else {
         Transport::Reset
     };
-    if text.is_empty() {
-        text = if error.is_timeout() {
-            "timed out"
-        } else {
-            "the request failed"
-        }
-        .to_owned();
-    }
+    // The error's own text names the URL; its causes do not.
+    let text = match error.source() {
+        Some(cause) => plain(cause),
+        None if error.is_timeout() => "timed out".to_owned(),
+        None => "the request failed".to_owned(),
+    };
     (transport, text)
 }

@@ -3,6 +3,8 @@
 
 use url::Url;
 
+use crate::event::Destination;
+
 /// What every batch is posted to, below the data plane.
 const BATCH: &str = "/v1/batch";
 
@@ -42,7 +44,7 @@ pub enum UrlError {
 }
 
 impl DataPlane {
-    /// Strips trailing `/`, one `/v1/batch`, and again trailing `/`.
+    /// Of a text in any spelling that [`Destination::base_url`] knows.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let trimmed = text.trim();
         if trimmed.is_empty() {
@@ -64,8 +66,7 @@ impl DataPlane {
         if given.query().is_some() || given.fragment().is_some() {
             return Err(UrlError::Query);
         }
-        let base = trimmed.trim_end_matches('/');
-        let base = base.strip_suffix(BATCH).unwrap_or(base).trim_end_matches('/');
+        let base = Destination::base_url(trimmed);
         let batch = Url::parse(&format!("{base}{BATCH}")).map_err(|error| not_a_url(error.to_string()))?;
         if batch.host_str().is_none_or(str::is_empty) {
             return Err(not_a_url("no host".to_owned()));

@@ -20,6 +20,7 @@
 //! | `e` run row | what became of one row's dead letter |
 //! | `a` run n | the last attempts |
 //! | `t` run n | the runs that a replay refers to |
+//! | `w` `y` `l` | lists of runs by what they are asked for: see `lookup` |
 //!
 //! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it at
 //! the latest 100 ms later. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
@@ -143,7 +144,11 @@ impl Catalog {
         let unfinished = folder.join(format!("catalog.{generation}.new"));
         let database = Database::create(&unfinished, SHAPE)?;
         let format = serde_json::to_vec(&FORMAT).map_err(|error| Error::damaged("format", error.to_string()))?;
-        for (key, value) in [(keys::FORMAT, format.as_slice()), (keys::UNFINISHED, &[])] {
+        for (key, value) in [
+            (keys::FORMAT, format.as_slice()),
+            (keys::UNFINISHED, &[]),
+            (keys::LISTS, &[]),
+        ] {
             let inserted = database.db.insert(key, value);
             inserted.map_err(|error| Error::sled("creating it", &unfinished, &error))?;
         }

@@ -384,6 +384,11 @@ impl Chunk {
         }
     }
 
+    /// Its records as they lie one behind the other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// All records.
     pub(super) fn records(&self) -> Records<'_> {
         self.records_from(0, self.header.first_row)

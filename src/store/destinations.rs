@@ -15,6 +15,13 @@ use crate::event::{Destination, DestinationId, Timestamp, WriteKey};
 /// How many destinations requests may make; those of the configuration are not counted against it.
 pub(super) const MAX_DESTINATIONS: usize = 4096;
 
+/// Events that wait, and their bytes, about.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    events: u64,
+    bytes: u64,
+}
+
 /// A destination in memory. The counters follow the catalog.
 pub(super) struct DestinationState {
     pub(super) number: Number,
@@ -22,8 +29,7 @@ pub(super) struct DestinationState {
     pub(super) record: Guarded<DestinationRecord>,
     /// What is to be kept next.
     noted: Guarded<Noted>,
-    waiting_events: AtomicU64,
-    waiting_bytes: AtomicU64,
+    waiting: Guarded<Waiting>,
     delivered: AtomicU64,
 }
 
@@ -36,24 +42,29 @@ impl DestinationState {
                 paused: None,
                 learned: None,
             }),
-            waiting_events: AtomicU64::new(0),
-            waiting_bytes: AtomicU64::new(0),
+            waiting: Guarded::new(Waiting { events: 0, bytes: 0 }),
             delivered: AtomicU64::new(0),
         }
     }
 
     pub(super) fn add_waiting(&self, events: u64, bytes: u64) {
         if events > 0 {
-            self.waiting_events.fetch_add(events, Ordering::Relaxed);
-            self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.waiting.with(|waiting| {
+                waiting.events += events;
+                waiting.bytes += bytes;
+            });
         }
     }
 
     pub(super) fn take_waiting(&self, events: u64, bytes: u64) {
-        // A lane takes, and whoever cancels a replay: at once, perhaps.
-        for (counter, by) in [(&self.waiting_events, events), (&self.waiting_bytes, bytes)] {
-            counter.update(Ordering::Relaxed, Ordering::Relaxed, |now| now.saturating_sub(by));
-        }
+        self.waiting.with(|waiting| {
+            waiting.events = waiting.events.saturating_sub(events);
+            // The bytes of what was lost are estimates: where nothing waits there are none.
+            waiting.bytes = match waiting.events {
+                0 => 0,
+                _ => waiting.bytes.saturating_sub(bytes),
+            };
+        });
     }
 
     pub(super) fn add_delivered(&self, events: u64) {
@@ -118,17 +129,22 @@ impl Inner {
         Ok(destination.clone())
     }
 
-    /// A named destination may have got another URL or key in the configuration: that is what counts from now on.
+    /// A named destination may have got another URL or key in the configuration: that is what counts from now on. One that
+    /// a rekey took the place of is no news.
     fn follow_configuration(&self, state: &DestinationState, destination: &Destination) -> Result<()> {
         state.record.with(|record| {
-            if destination.name.is_none()
-                || (record.url == destination.url && record.key == destination.write_key.expose())
-            {
+            let same = record.url == destination.url && record.key == destination.write_key.expose();
+            if destination.name.is_none() || same {
+                return Ok(());
+            }
+            let configured = DestinationId::of(&destination.url, &destination.write_key);
+            if record.instead_of.as_ref() == Some(&configured) {
                 return Ok(());
             }
             let mut changed = record.clone();
             changed.url.clone_from(&destination.url);
             changed.key = destination.write_key.expose().to_owned();
+            changed.instead_of = None;
             self.keep_destination(record, changed)
         })
     }
@@ -156,6 +172,7 @@ impl Inner {
                 number,
                 paused: false,
                 learned: None,
+                instead_of: None,
             };
             let state = Arc::new(DestinationState::new(record));
             all.insert(destination.id.clone(), Arc::clone(&state));
@@ -182,27 +199,27 @@ impl Inner {
 
     pub(super) fn destinations(&self) -> Vec<StoredDestination> {
         let states: Vec<_> = self.destinations.with(|all| all.values().cloned().collect());
-        states
-            .into_iter()
-            .map(|state| {
-                let (destination, paused, learned) = state
-                    .record
-                    .with(|record| (to_destination(record), record.paused, record.learned.clone()));
-                let events = state.waiting_events.load(Ordering::Relaxed);
-                let backlog = Backlog {
-                    events,
-                    bytes: state.waiting_bytes.load(Ordering::Relaxed),
-                    oldest_at: if events > 0 { self.oldest(state.number) } else { None },
-                };
-                StoredDestination {
-                    destination,
-                    paused,
-                    learned,
-                    backlog,
-                    delivered: state.delivered.load(Ordering::Relaxed),
-                }
-            })
-            .collect()
+        states.iter().map(|state| self.stored_destination(state)).collect()
+    }
+
+    /// How one stands.
+    pub(super) fn stored_destination(&self, state: &DestinationState) -> StoredDestination {
+        let (destination, paused, learned) = state
+            .record
+            .with(|record| (to_destination(record), record.paused, record.learned.clone()));
+        let Waiting { events, bytes } = state.waiting.with(|waiting| *waiting);
+        let backlog = Backlog {
+            events,
+            bytes,
+            oldest_at: if events > 0 { self.oldest(state.number) } else { None },
+        };
+        StoredDestination {
+            destination,
+            paused,
+            learned,
+            backlog,
+            delivered: state.delivered.load(Ordering::Relaxed),
+        }
     }
 
     fn oldest(&self, number: Number) -> Option<Timestamp> {
@@ -299,9 +316,10 @@ impl Inner {
         let states: Vec<_> = self.destinations.with(|all| all.values().cloned().collect());
         let mut changes = Changes::new();
         for state in states {
+            let waiting = state.waiting.with(|waiting| *waiting);
             let counted = KeptCount {
-                events: state.waiting_events.load(Ordering::Relaxed),
-                bytes: state.waiting_bytes.load(Ordering::Relaxed),
+                events: waiting.events,
+                bytes: waiting.bytes,
                 lines: self.line_ends(&state)?,
             };
             if counted.events > 0 {
@@ -359,5 +377,48 @@ fn to_destination(record: &DestinationRecord) -> Destination {
         name: record.name.clone(),
         url: record.url.clone(),
         write_key: WriteKey::new(record.key.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::store::Store;
+
+    #[test]
+    fn one_of_many_destinations_is_found_without_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().to_owned(),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+        let ids: Vec<DestinationId> = (0..500)
+            .map(|number| DestinationId(format!("d{number}").into()))
+            .collect();
+        for id in &ids {
+            let destination = Destination {
+                id: id.clone(),
+                name: None,
+                url: "http://127.0.0.1:1".to_owned(),
+                write_key: WriteKey::new("a-key"),
+            };
+            assert_eq!(store.resolve(&destination).unwrap(), destination);
+        }
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(store.destinations().len(), ids.len());
+        }
+        let twenty_lists = began.elapsed();
+        let began = Instant::now();
+        for id in &ids {
+            assert_eq!(store.destination(id).map(|one| one.destination.id).as_ref(), Some(id));
+        }
+        assert!(began.elapsed() < twenty_lists, "{:?}", began.elapsed());
+        assert!(store.destination(&DestinationId("another".into())).is_none());
     }
 }

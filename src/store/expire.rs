@@ -7,11 +7,12 @@ use super::catalog::{Changes, decode};
 use super::error::Result;
 use super::keys;
 use super::letters;
+use super::lookup;
 use super::records::{Letter, LetterState, Seen};
 use super::run::{RunRecord, RunState};
 use super::state::Inner;
 use super::sweep::{Memory, Swept};
-use crate::event::Timestamp;
+use crate::event::{RunId, Timestamp};
 
 const DAY: u64 = 86_400_000;
 /// Keys that are removed in one set of changes.
@@ -81,6 +82,7 @@ impl Inner {
                 run.dead_letters -= expired;
                 let mut changes = Changes::new();
                 changes.put(keys::run(run.id), &run)?;
+                lookup::note_letters(&run, &mut changes);
                 self.catalog.apply(changes)?;
             }
             *seen = run;
@@ -88,8 +90,21 @@ impl Inner {
         })
     }
 
+    /// The run of a failed import comes again: its entry goes, for good, before the run begins. A start takes a run that is
+    /// listed for known, and looks for its events no further.
+    pub(super) fn make_way(&self, run: RunId) -> Result<()> {
+        match self.catalog.get::<RunRecord>(&keys::run(run))? {
+            Some(record) if record.is_failed_import() => {
+                self.forget_run(&record)?;
+                self.catalog.commit()
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn forget_run(&self, run: &RunRecord) -> Result<()> {
         let mut old = vec![keys::run(run.id)];
+        old.extend(lookup::keys_of(run));
         for prefix in [
             keys::attempts_of(run.id),
             keys::letters_of(run.id),

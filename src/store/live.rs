@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::catalog::{Catalog, decode};
-use super::commit::Reference;
 use super::error::{Error, Result};
 use super::keys;
 use super::letters;
@@ -47,9 +46,8 @@ impl Inner {
             };
             let record = self.run(replay)?;
             if record.is_some_and(|record| record.pending > 0 || record.dead_letters > 0) {
-                self.catalog.each(&keys::references_of(replay), |key, value| {
-                    referred.insert(decode::<Reference>(key, value)?.run);
-                    Ok(true)
+                self.each_reference(replay, |run| {
+                    referred.insert(run);
                 })?;
             }
             from = keys::reference(replay, u32::MAX);

@@ -3,6 +3,7 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::lookup;
 use super::records::{Letter, LetterState};
 use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
@@ -83,6 +84,9 @@ pub(super) fn apply_outcome(
                 changes.put(keys::letter(run, *row), &letter)?;
             }
         }
+    }
+    if buried > 0 {
+        lookup::note_letters(record, changes);
     }
     changes.put(keys::run(run), record)
 }

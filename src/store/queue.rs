@@ -156,6 +156,11 @@ impl Queue {
         self.store.catalog.commit()
     }
 
+    /// A run's record as it is now.
+    pub fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+        self.store.run(run)
+    }
+
     /// The limit of what the next read gives, in events a second: a replay may have one.
     pub fn rate(&mut self) -> Result<Option<u64>> {
         self.drop_cancelled()?;

@@ -78,6 +78,10 @@ pub(super) struct DestinationRecord {
     /// What delivery learned, opaque to the store.
     #[serde(default)]
     pub(super) learned: Option<serde_json::Value>,
+    /// Of a named one that was rekeyed: the configured URL and key that it would have otherwise, as the id that they make.
+    /// While the configuration says the same, it is the rekey that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) instead_of: Option<DestinationId>,
 }
 
 /// `q`: something that waits.

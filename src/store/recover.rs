@@ -287,7 +287,7 @@ impl Adoption<'_> {
         if run.pending == 0 {
             return Ok(0);
         }
-        if !closed.references.is_empty() {
+        if closed.references > 0 {
             if found.values().all(|found| found.marked) {
                 all_delivered(run);
             } else {
@@ -464,6 +464,7 @@ impl Adoption<'_> {
             number,
             paused: false,
             learned: None,
+            instead_of: None,
         };
         let mut changes = Changes::new();
         changes.put(keys::destination(record.id.as_str()), &record)?;

@@ -9,7 +9,8 @@ use crate::event::{Destination, DestinationId, WriteKey};
 
 impl Store {
     /// Gives a destination another key, and another URL where one is given. Its id stays, and what comes under the new
-    /// key goes to it too. Durable when it returns.
+    /// key goes to it too. Where the configuration names it, this counts until the configuration says something else than
+    /// it does now. Durable when it returns.
     pub fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
         self.inner.rekey(id, url, key)
     }
@@ -20,6 +21,9 @@ impl Inner {
         let state = self.destination_state(id)?;
         let record = state.record.with(|record| -> Result<DestinationRecord> {
             let mut changed = record.clone();
+            if changed.name.is_some() && changed.instead_of.is_none() {
+                changed.instead_of = Some(DestinationId::of(&changed.url, &WriteKey::new(changed.key.as_str())));
+            }
             if let Some(url) = url {
                 url.clone_into(&mut changed.url);
             }

@@ -119,6 +119,11 @@ impl RunRecord {
             RunKind::Looker | RunKind::Import => Line::Live,
         }
     }
+
+    /// Whether it is the entry of an import of which nothing was kept: its run may come again.
+    pub fn is_failed_import(&self) -> bool {
+        self.kind == RunKind::Import && self.state == RunState::Failed && self.rows == 0
+    }
 }
 
 /// A run's record: its JSON is the shape in interface.md, plus a few keys.

@@ -336,10 +336,7 @@ impl Inner {
 
     pub(super) fn replay_parts(&self, run: RunId) -> Result<Vec<RunId>> {
         let mut parts = Vec::new();
-        self.catalog.each(&keys::references_of(run), |key, value| {
-            parts.push(decode::<super::commit::Reference>(key, value)?.run);
-            Ok(true)
-        })?;
+        self.each_reference(run, |run| parts.push(run))?;
         Ok(parts)
     }
 

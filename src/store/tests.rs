@@ -3,8 +3,11 @@
 mod commits;
 mod damage;
 mod destinations;
+mod failing;
+mod lists;
 mod replays;
 mod sweeps;
+mod waiting;
 
 use super::*;
 use crate::event::{Action, WriteKey};

@@ -515,7 +515,7 @@ mod tests {
             repeat: None,
             commit: 0,
             chunks: 0,
-            references: Vec::new(),
+            references: 0,
         };
         let big = RunId::new(Timestamp(2), 2);
         let append = |sequence| Command::Append {

@@ -92,6 +92,69 @@ fn silent_connections_keep_nobody_out() {
     drop(silent);
 }
 
+/// A download that takes so long, for each of so many runs.
+fn slow_runs(stage: &Stage, hub: &Hub, runs: usize, each: Duration) -> Vec<std::thread::JoinHandle<(bool, bool)>> {
+    let one = |number| {
+        let label = format!("slow-{number}");
+        let download = Download {
+            pause: each,
+            ..Download::made(&Document::lite(&label, 20))
+        };
+        let (hub, execute) = (hub.clone(), stage.download(download).webhook_id(&label));
+        std::thread::spawn(move || {
+            let answer = hub.send(&execute).unwrap().answer().unwrap();
+            let kept_alive = answer.text().starts_with('\n');
+            (answer.json()["looker"]["success"] == true, kept_alive)
+        })
+    };
+    (0..runs).map(one).collect()
+}
+
+/// The attack: one Looker sends a dozen runs whose downloads take their time. The answer: they wait for one another, kept
+/// alive, and the runs of another token are received as if there were none.
+#[test]
+fn one_token_cannot_take_all_places() {
+    let stage = Stage::set_with(|config| config.set("hub", "max_runs", "3").set("hub", "max_runs_per_token", "2"));
+    let modest = stage.pintle.hub();
+    assert_ne!(modest.token, stage.hub.token, "each `pintle token` prints another");
+    let greedy = slow_runs(&stage, &stage.hub, 12, Duration::from_millis(3_500));
+    std::thread::sleep(Duration::from_millis(500));
+    for number in 0..5 {
+        let label = format!("modest-{number}");
+        let began = Instant::now();
+        let execute = stage.download(Download::made(&Document::lite(&label, 50)));
+        assert!(modest.execute(&execute.webhook_id(&label)).success);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        stage.arrives(&label, 50);
+    }
+    let active = || stage.pintle.json(&["status"])["runs"]["active"].as_u64().unwrap();
+    assert_eq!(active(), 2, "of the three places, two are its");
+    let answers: Vec<(bool, bool)> = greedy.into_iter().map(|one| one.join().unwrap()).collect();
+    assert!(
+        answers.iter().all(|(success, _)| *success),
+        "nothing of theirs is refused: {answers:?}"
+    );
+    assert!(
+        answers.iter().any(|(_, kept_alive)| *kept_alive),
+        "who waits long is kept alive: {answers:?}"
+    );
+}
+
+/// The same without a limit of its own: the one place that there is goes to each token in turn.
+#[test]
+fn places_go_round_among_the_tokens() {
+    let stage = Stage::set_with(|config| config.set("hub", "max_runs", "1"));
+    let modest = stage.pintle.hub();
+    let began = Instant::now();
+    let greedy = slow_runs(&stage, &stage.hub, 8, Duration::from_millis(1_500));
+    std::thread::sleep(Duration::from_millis(500));
+    let execute = stage.download(Download::made(&Document::lite("turn", 50)));
+    assert!(modest.execute(&execute).success);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(greedy.into_iter().all(|one| one.join().unwrap().0));
+    assert!(began.elapsed() > Duration::from_secs(11), "the others took their time");
+}
+
 #[test]
 fn what_is_too_large_is_told_which_limit() {
     let stage = Stage::set_with(|config| {

@@ -47,6 +47,60 @@ fn one_poison_event_stops_nobody_else() {
     );
 }
 
+/// A line for a run that has arrived, and one for all further ones of ten seconds where they are many.
+#[test]
+fn the_log_says_what_has_arrived_in_few_lines() {
+    let mut stage = Stage::set();
+    stage.gateway.change(|settings| {
+        settings.poison = Some(std::sync::Arc::new(|text| text.contains("\"first-3\"")));
+    });
+    let began = std::time::Instant::now();
+    for number in 0..150 {
+        let label = if number == 0 {
+            "first".to_owned()
+        } else {
+            format!("run{number}")
+        };
+        let execute = stage.download(Download::made(&Document::lite(&label, 5)));
+        assert!(stage.hub.execute(&execute).success);
+    }
+    eventually("nothing waits", SOON, || stage.pintle.backlog() == 0);
+    let intervals = began.elapsed().as_secs() / 10 + 1;
+    stage.pintle.terminate(SOON);
+    let log = stage.pintle.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("event=\"run_delivered\""))
+        .collect();
+    let sums: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("event=\"runs_delivered\""))
+        .collect();
+    let first = stage.pintle.runs().pop().unwrap();
+    let told = lines.iter().find(|line| line.contains(first["id"].as_str().unwrap()));
+    let told = told.unwrap_or_else(|| panic!("no line of the first run: {lines:?}"));
+    assert!(
+        told.contains(" INFO ") && told.contains("events=4 dead_events=1 ms="),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("destination={}", first["destination"].as_str().unwrap())),
+        "{told}"
+    );
+    assert!(
+        lines.len() as u64 <= 20 * intervals,
+        "{} lines in {intervals} intervals",
+        lines.len()
+    );
+    let number = |line: &str, key: &str| -> u64 {
+        let (_, rest) = line.split_once(key).unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    };
+    let summed: u64 = sums.iter().map(|line| number(line, " runs=")).sum();
+    assert_eq!(lines.len() as u64 + summed, 150, "each run once: {sums:?}");
+    assert!(sums.len() as u64 <= intervals && !log.contains("first-3"));
+}
+
 #[test]
 fn each_weather_ends_in_all_events_once_or_with_equal_ids() {
     let moods = [

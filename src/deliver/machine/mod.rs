@@ -9,127 +9,22 @@
 //! behind it, and one request is awaited before the next.
 
 mod answers;
+mod decide;
+mod dialogue;
 mod timing;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use self::timing::{CONFIRM_FIRST, REST};
+pub use self::dialogue::{Event, Limits, Next, Settle, Step};
+use self::timing::REST;
 use super::notice::Notice;
 use super::size::{AFTER_OUTAGE, Learned, Room, Size};
 use super::status::{Rate, State, Status};
 use crate::event::{Destination, Timestamp};
-use crate::rudderstack::{Hold, Judged, Probe};
+use crate::rudderstack::Hold;
 
-/// `{"batch":[]}`
-const ENVELOPE: usize = 12;
 /// So many refused in a row, none accepted: it is the gateway.
 const BROKEN_AFTER: u32 = 10;
-
-/// What the settings allow.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The largest batch before compression.
-    pub max_bytes: usize,
-    /// The longest back-off.
-    pub retry_max_interval: Duration,
-    /// Whether batches are compressed.
-    pub gzip: bool,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// New runs may be waiting.
-    Woken,
-    /// The time that the last step named has come.
-    Due,
-    /// What a read brought: the size of each event in a batch. Nothing: nothing waits before `again_at`.
-    Read {
-        /// Sizes, in order, behind those of the window.
-        sizes: Vec<usize>,
-        /// When a replay's pace lets the next events go.
-        again_at: Option<Timestamp>,
-    },
-    /// The batch has its answer.
-    Answered {
-        /// Its meaning.
-        judged: Judged,
-        /// How long it took.
-        took: Duration,
-    },
-    /// The probe has its answer.
-    Probed(Probe),
-    /// The store could not be read or moved; the lease is gone.
-    StoreFailed(String),
-    /// An operator wants nothing to go.
-    Pause,
-    /// An operator wants it to go on, out of a hold too.
-    Resume {
-        /// What the gateway refuses becomes dead letters, however many, until nothing waits any more.
-        bury: bool,
-    },
-    /// An operator does not want to wait for the back-off.
-    Retry,
-    /// The lane has another key or URL from now on.
-    Rekeyed(Box<Destination>),
-    /// The settings have changed.
-    Limited(Limits),
-}
-
-/// What the lane must do: settle and rewind first, then tell, then what is next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// Events that are done.
-    pub settle: Option<Settle>,
-    /// The lease is given back: the next read begins at the first event that is not acknowledged.
-    pub rewind: bool,
-    /// Changes of state.
-    pub notices: Vec<Notice>,
-    /// What is next.
-    pub next: Next,
-}
-
-/// Events that are done, from the front of the window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settle {
-    /// How many.
-    pub count: usize,
-    /// Which of them the gateway refused, and its words.
-    pub buried: Vec<(usize, String)>,
-}
-
-/// What a lane does after a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Read events to the end of the lease, then report [`Event::Read`].
-    Read {
-        /// At most.
-        max_events: usize,
-        /// About.
-        max_bytes: usize,
-    },
-    /// Post these events of the lease, then report [`Event::Answered`].
-    Send {
-        /// The first one.
-        first: usize,
-        /// How many.
-        count: usize,
-        /// Whether compressed.
-        gzip: bool,
-        /// Worth reading meanwhile: events, bytes.
-        ahead: Option<(usize, usize)>,
-    },
-    /// Send the probe, then report [`Event::Probed`].
-    Probe,
-    /// An answer is awaited.
-    Await,
-    /// Nothing until then, or until something happens.
-    Wait {
-        /// Then [`Event::Due`].
-        until: Option<Timestamp>,
-    },
-}
 
 #[derive(Debug, Clone)]
 enum Mode {
@@ -380,164 +275,6 @@ impl Machine {
                 format!("the gateway refuses the last {} waiting", plural(self.refused.len())),
                 self.refused.first().map_or("", String::as_str),
             )),
-        }
-    }
-
-    /// What to do in the state that is reached.
-    fn decide(&mut self, now: Timestamp, step: &mut Step) {
-        if self.flight.is_some() {
-            return;
-        }
-        if self.paused {
-            return self.rest(None, now, step);
-        }
-        if let Some(until) = self.wait_until {
-            if now < until {
-                return self.rest(Some(until), now, step);
-            }
-            self.wait_until = None;
-        }
-        // An answer that settles leaves none refused, so this is the step's only settlement.
-        if self.bury && !self.refused.is_empty() {
-            let refused = std::mem::take(&mut self.refused);
-            self.bury_first(refused, 0, step);
-            self.begin_anew(step);
-        }
-        let held = matches!(self.mode, Mode::Held { trying: false, .. });
-        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. })
-        {
-            let words = self.refused.last().cloned().unwrap_or_default();
-            self.enter(
-                Mode::Broken {
-                    at: 0,
-                    trials: 0,
-                    words,
-                },
-                step,
-            );
-        }
-        if held || self.probe_first {
-            return self.probe(step);
-        }
-        if let Mode::Broken { at, .. } | Mode::Stalled { at, .. } = self.mode {
-            return self.trial(at, now, step);
-        }
-        if self.window.len() > self.refused.len() {
-            if matches!(self.mode, Mode::Confirming { .. }) {
-                self.enter(Mode::Flowing, step);
-            }
-            return self.batch(step);
-        }
-        if !self.drained {
-            return self.read(step);
-        }
-        if !self.refused.is_empty() {
-            if self.again_at.is_some() {
-                // A replay's next events will show it.
-                step.next = Next::Wait { until: self.again_at };
-                return;
-            }
-            return self.confirm(now, step);
-        }
-        // Nothing waits: what is left of a hold or a trouble would only frighten.
-        self.bury = false;
-        self.suspects = 0;
-        self.attempts = 0;
-        self.enter(Mode::Flowing, step);
-        step.next = Next::Wait { until: self.again_at };
-    }
-
-    fn batch(&mut self, step: &mut Step) {
-        let room = self.size.room();
-        let first = self.refused.len();
-        let limit = match self.suspects {
-            0 => room.events,
-            suspects => room.events.min((suspects / 2).max(1)),
-        };
-        let mut sent = Room {
-            bytes: ENVELOPE,
-            events: 0,
-        };
-        for size in self.window.iter().skip(first) {
-            if sent.events > 0 && (sent.events >= limit || sent.bytes + size > room.bytes) {
-                break;
-            }
-            sent.events += 1;
-            sent.bytes += size;
-        }
-        let left = self.window.len() - first - sent.events;
-        let ahead =
-            (self.suspects == 0 && self.refused.is_empty() && left < sent.events).then_some((room.events, room.bytes));
-        self.send(first, sent, ahead, step);
-    }
-
-    fn send(&mut self, first: usize, sent: Room, ahead: Option<(usize, usize)>, step: &mut Step) {
-        let plain = !self.limits.gzip || self.learned.plain || self.plain_next;
-        self.flight = Some(Flight::Batch {
-            first,
-            count: sent.events,
-            room: sent,
-            plain,
-            stale: false,
-        });
-        step.next = Next::Send {
-            first,
-            count: sent.events,
-            gzip: !plain,
-            ahead,
-        };
-    }
-
-    fn probe(&mut self, step: &mut Step) {
-        self.flight = Some(Flight::Probe { stale: false });
-        step.next = Next::Probe;
-    }
-
-    fn read(&self, step: &mut Step) {
-        let room = self.size.room();
-        step.next = Next::Read {
-            max_events: room.events,
-            max_bytes: room.bytes,
-        };
-    }
-
-    /// One event alone: the refused one at `at`, or the one behind them.
-    fn trial(&mut self, at: usize, now: Timestamp, step: &mut Step) {
-        if let Some(size) = self.window.get(at).copied() {
-            let sent = Room {
-                bytes: ENVELOPE + size,
-                events: 1,
-            };
-            return self.send(at, sent, None, step);
-        }
-        if !self.drained {
-            return self.read(step);
-        }
-        // There is no later event to try.
-        self.end_trial(now, step);
-        self.decide(now, step);
-    }
-
-    fn confirm(&mut self, now: Timestamp, step: &mut Step) {
-        let Mode::Confirming { at, probed, .. } = self.mode else {
-            let at = now.plus(CONFIRM_FIRST);
-            self.enter(
-                Mode::Confirming {
-                    rounds: 0,
-                    at,
-                    probed: false,
-                },
-                step,
-            );
-            step.next = Next::Wait { until: Some(at) };
-            return;
-        };
-        if now < at {
-            step.next = Next::Wait { until: Some(at) };
-        } else if probed {
-            self.trial(0, now, step);
-        } else {
-            self.probe(step);
         }
     }
 

@@ -10,7 +10,8 @@ fn replay(store: &Store, number: u64, to: &str, runs: &[RunRecord], options: Rep
         replay: Some(options),
         ..new_run(number, to)
     };
-    store.replay(new, runs, None, Timestamp(1_700_000_009_000)).unwrap()
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+    store.replay(new, &ids, None, Timestamp(1_700_000_009_000)).unwrap()
 }
 
 fn run(store: &Store, id: RunId) -> RunRecord {
@@ -90,7 +91,8 @@ fn a_row_that_was_mended_is_replayed_with_the_others() {
     let mended = mend(&store, first.id, 7);
     assert_eq!(drain(&store, "one", 100), [mended.clone()]);
     sent.insert(6, mended.clone());
-    let plan = store.plan_replay(&[run(&store, first.id)], None).unwrap();
+    let mut plan = ReplayPlan::default();
+    store.plan_replay(&mut plan, &run(&store, first.id), None).unwrap();
     assert_eq!((plan.events, plan.by_reference), (10, false));
     let again = replay(&store, 2, "one", &[run(&store, first.id)], ReplayOptions::default());
     let replayed = drain_replays(&store, "one");

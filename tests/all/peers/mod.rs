@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod json;
 pub(crate) mod looker;
 pub(crate) mod pintle;
+pub(crate) mod proxy;
 pub(crate) mod tls;
 
 use std::sync::LazyLock;

@@ -20,6 +20,9 @@ pub(crate) struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     /// TOML text after all sections, such as `[[destinations]]`.
     more: String,
+    environment: BTreeMap<String, String>,
+    /// What starts the server, where it is not started as it is.
+    starter: Vec<String>,
 }
 
 impl Config {
@@ -46,6 +49,18 @@ impl Config {
 
     pub(crate) fn more(mut self, toml: &str) -> Self {
         self.more.push_str(toml);
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A program that becomes the server: its words come before the server's.
+    pub(crate) fn started_by(mut self, words: &[&str]) -> Self {
+        self.starter = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -134,14 +149,31 @@ impl Pintle {
 
     /// The binary with this configuration, for a verb.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pintle"));
+        self.command_by(Command::new(env!("CARGO_BIN_EXE_pintle")))
+    }
+
+    fn server(&self) -> Command {
+        let command = match self.config.starter.split_first() {
+            None => return self.command(),
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(env!("CARGO_BIN_EXE_pintle"));
+                command
+            }
+        };
+        self.command_by(command)
+    }
+
+    fn command_by(&self, mut command: Command) -> Command {
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PINTLE_") {
-                command.env_remove(name);
+            let name = name.to_string_lossy().to_uppercase();
+            if name.starts_with("PINTLE_") || name.ends_with("_PROXY") {
+                command.env_remove(&name).env_remove(name.to_lowercase());
             }
         }
         command
             .env("NO_PROXY", "127.0.0.1")
+            .envs(&self.config.environment)
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command.arg("--config").arg(self.path("pintle.toml"));
@@ -203,7 +235,7 @@ impl Pintle {
             .open(self.path("log"))
             .map_err(|error| error.to_string())?;
         let also = log.try_clone().map_err(|error| error.to_string())?;
-        let mut command = self.command();
+        let mut command = self.server();
         if let Some(socket) = &self.socket {
             // systemd's would be descriptor 3, which only unsafe code could hand over here.
             let socket = socket.try_clone().map_err(|error| error.to_string())?;

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 
 /// The name that its certificates are for, beside 127.0.0.1.
 pub(crate) const NAME: &str = "localhost";
+/// Another one, that no resolver knows.
+pub(crate) const UNKNOWN: &str = "gateway.test";
 
 /// A CA in a folder.
 pub(crate) struct Authority {
@@ -92,7 +94,7 @@ impl Authority {
         let pair = self.place(name);
         fs::write(
             folder.join("names"),
-            format!("subjectAltName=DNS:{NAME},IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"),
+            format!("subjectAltName=DNS:{NAME},DNS:{UNKNOWN},IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"),
         )
         .expect("written");
         let (key, cert) = (format!("{name}.key"), format!("{name}.pem"));

@@ -2,6 +2,7 @@
 //! (contracts/rudderstack.md), in a mood that a test changes while it runs, and that remembers all it accepted.
 
 pub(crate) mod checks;
+mod secure;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 use self::checks::{Arrived, Refusal};
 use self::seen::{Asked, Seen};
+use super::tls::Pair;
 
 /// With more of the body unread than this, a refusal is answered at once and the connection closed.
 const UNREAD: u64 = 256 << 10;
@@ -62,6 +65,12 @@ pub(crate) enum Mood {
     EofAfterCommit,
     /// 401 `invalid write key` whatever the key.
     Unauthorised,
+    /// HTTP/2: the events are stored, and the stream is reset instead of an answer.
+    StreamReset,
+    /// HTTP/2: the answer comes, and that this connection takes no more.
+    GoAway,
+    /// HTTP/2: a new connection goes away without having looked at its request.
+    GoAwayUnseen,
 }
 
 /// What a test may say about events.
@@ -113,13 +122,21 @@ struct Shared {
 /// A handle on the running gateway; it stops when this is dropped.
 pub(crate) struct Gateway {
     address: SocketAddr,
+    secure: bool,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<(Mood, blocking::Sender<()>)>,
 }
 
 impl Gateway {
     pub(crate) fn start(settings: Settings) -> Self {
-        let listener = super::runtime().block_on(listen_apart());
+        Self::start_on(settings, "127.0.0.1", None)
+    }
+
+    /// On this address, behind TLS where there is a certificate.
+    pub(crate) fn start_on(settings: Settings, host: &'static str, pair: Option<&Pair>) -> Self {
+        let acceptor = pair.map(secure::acceptor);
+        let secure = acceptor.is_some();
+        let listener = super::runtime().block_on(listen_apart(host));
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Up),
@@ -128,9 +145,10 @@ impl Gateway {
             cut: watch::Sender::new(0),
         });
         let (commands, receiver) = mpsc::unbounded_channel();
-        super::runtime().spawn(accept(Arc::clone(&shared), listener, address, receiver));
+        super::runtime().spawn(accept(Arc::clone(&shared), listener, acceptor, receiver));
         Self {
             address,
+            secure,
             shared,
             commands,
         }
@@ -142,7 +160,8 @@ impl Gateway {
 
     /// What a user enters as the server's URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Changes the mood; when this returns, the next request meets it.
@@ -188,17 +207,17 @@ impl Gateway {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A port below those that the system gives to others by itself: while the gateway refuses connections, nobody gets it.
-async fn listen_apart() -> TcpListener {
+async fn listen_apart(host: &str) -> TcpListener {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..5_000 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 12_000 + (std::process::id() as u16).wrapping_mul(37).wrapping_add(step) % 18_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+        if let Ok(listener) = TcpListener::bind((host, port)).await {
             return listener;
         }
     }
@@ -207,7 +226,12 @@ async fn listen_apart() -> TcpListener {
 
 /// Holds the port without listening: who connects is refused, and nobody else can take it.
 fn reserve(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().expect("a socket");
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
+    let socket = socket.expect("a socket");
     socket.set_reuseaddr(true).expect("the option");
     socket.bind(address).expect("the same port again");
     socket
@@ -216,9 +240,10 @@ fn reserve(address: SocketAddr) -> TcpSocket {
 async fn accept(
     shared: Arc<Shared>,
     listener: TcpListener,
-    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
     mut commands: mpsc::UnboundedReceiver<(Mood, blocking::Sender<()>)>,
 ) {
+    let address = listener.local_addr().expect("its address");
     let mut listener = Some(listener);
     let mut reserved = None;
     loop {
@@ -250,7 +275,11 @@ async fn accept(
             }
             accepted = accepted => {
                 if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(Arc::clone(&shared), stream));
+                    let shared = Arc::clone(&shared);
+                    match acceptor.clone() {
+                        Some(acceptor) => tokio::spawn(secure::connection(shared, stream, acceptor)),
+                        None => tokio::spawn(connection(shared, stream)),
+                    };
                 }
             }
         }
@@ -346,6 +375,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>, cut: &Notify) -> Re
     let asked = Asked {
         at: Instant::now(),
         key: name,
+        version: request.version(),
         status: 0,
         events: 0,
         bytes: 0,

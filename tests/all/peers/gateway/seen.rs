@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use hyper::Version;
+
 use super::checks::Arrived;
 
 /// One accepted event.
@@ -20,6 +22,7 @@ pub(crate) struct Event {
 pub(crate) struct Asked {
     pub(crate) at: Instant,
     pub(crate) key: String,
+    pub(crate) version: Version,
     /// 0: the connection was cut instead of an answer, or the client gave up.
     pub(crate) status: u16,
     pub(crate) events: usize,

@@ -1,0 +1,169 @@
+//! What a lane does in the state that an event has led to: send, read, try, probe, wait.
+
+use super::timing::CONFIRM_FIRST;
+use super::{BROKEN_AFTER, Flight, Machine, Mode, Next, Step};
+use crate::deliver::size::Room;
+use crate::event::Timestamp;
+
+/// `{"batch":[]}`
+const ENVELOPE: usize = 12;
+
+impl Machine {
+    /// What to do in the state that is reached.
+    pub(super) fn decide(&mut self, now: Timestamp, step: &mut Step) {
+        if self.flight.is_some() {
+            return;
+        }
+        if self.paused {
+            return self.rest(None, now, step);
+        }
+        if let Some(until) = self.wait_until {
+            if now < until {
+                return self.rest(Some(until), now, step);
+            }
+            self.wait_until = None;
+        }
+        // An answer that settles leaves none refused, so this is the step's only settlement.
+        if self.bury && !self.refused.is_empty() {
+            let refused = std::mem::take(&mut self.refused);
+            self.bury_first(refused, 0, step);
+            self.begin_anew(step);
+        }
+        let held = matches!(self.mode, Mode::Held { trying: false, .. });
+        if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. })
+        {
+            let words = self.refused.last().cloned().unwrap_or_default();
+            self.enter(
+                Mode::Broken {
+                    at: 0,
+                    trials: 0,
+                    words,
+                },
+                step,
+            );
+        }
+        if held || self.probe_first {
+            return self.probe(step);
+        }
+        if let Mode::Broken { at, .. } | Mode::Stalled { at, .. } = self.mode {
+            return self.trial(at, now, step);
+        }
+        if self.window.len() > self.refused.len() {
+            if matches!(self.mode, Mode::Confirming { .. }) {
+                self.enter(Mode::Flowing, step);
+            }
+            return self.batch(step);
+        }
+        if !self.drained {
+            return self.read(step);
+        }
+        if !self.refused.is_empty() {
+            if self.again_at.is_some() {
+                // A replay's next events will show it.
+                step.next = Next::Wait { until: self.again_at };
+                return;
+            }
+            return self.confirm(now, step);
+        }
+        // Nothing waits: what is left of a hold or a trouble would only frighten.
+        self.bury = false;
+        self.suspects = 0;
+        self.attempts = 0;
+        self.enter(Mode::Flowing, step);
+        step.next = Next::Wait { until: self.again_at };
+    }
+
+    fn batch(&mut self, step: &mut Step) {
+        let room = self.size.room();
+        let first = self.refused.len();
+        let limit = match self.suspects {
+            0 => room.events,
+            suspects => room.events.min((suspects / 2).max(1)),
+        };
+        let mut sent = Room {
+            bytes: ENVELOPE,
+            events: 0,
+        };
+        for size in self.window.iter().skip(first) {
+            if sent.events > 0 && (sent.events >= limit || sent.bytes + size > room.bytes) {
+                break;
+            }
+            sent.events += 1;
+            sent.bytes += size;
+        }
+        let left = self.window.len() - first - sent.events;
+        let ahead =
+            (self.suspects == 0 && self.refused.is_empty() && left < sent.events).then_some((room.events, room.bytes));
+        self.send(first, sent, ahead, step);
+    }
+
+    fn send(&mut self, first: usize, sent: Room, ahead: Option<(usize, usize)>, step: &mut Step) {
+        let plain = !self.limits.gzip || self.learned.plain || self.plain_next;
+        self.flight = Some(Flight::Batch {
+            first,
+            count: sent.events,
+            room: sent,
+            plain,
+            stale: false,
+        });
+        step.next = Next::Send {
+            first,
+            count: sent.events,
+            gzip: !plain,
+            ahead,
+        };
+    }
+
+    pub(super) fn probe(&mut self, step: &mut Step) {
+        self.flight = Some(Flight::Probe { stale: false });
+        step.next = Next::Probe;
+    }
+
+    fn read(&self, step: &mut Step) {
+        let room = self.size.room();
+        step.next = Next::Read {
+            max_events: room.events,
+            max_bytes: room.bytes,
+        };
+    }
+
+    /// One event alone: the refused one at `at`, or the one behind them.
+    pub(super) fn trial(&mut self, at: usize, now: Timestamp, step: &mut Step) {
+        if let Some(size) = self.window.get(at).copied() {
+            let sent = Room {
+                bytes: ENVELOPE + size,
+                events: 1,
+            };
+            return self.send(at, sent, None, step);
+        }
+        if !self.drained {
+            return self.read(step);
+        }
+        // There is no later event to try.
+        self.end_trial(now, step);
+        self.decide(now, step);
+    }
+
+    fn confirm(&mut self, now: Timestamp, step: &mut Step) {
+        let Mode::Confirming { at, probed, .. } = self.mode else {
+            let at = now.plus(CONFIRM_FIRST);
+            self.enter(
+                Mode::Confirming {
+                    rounds: 0,
+                    at,
+                    probed: false,
+                },
+                step,
+            );
+            step.next = Next::Wait { until: Some(at) };
+            return;
+        };
+        if now < at {
+            step.next = Next::Wait { until: Some(at) };
+        } else if probed {
+            self.trial(0, now, step);
+        } else {
+            self.probe(step);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Runs that fail are listed once, and a failed import gives way to the same run.
+
+use super::*;
+
+fn import(number: u64) -> NewRun {
+    NewRun {
+        kind: RunKind::Import,
+        delivery: None,
+        ..new_run(number, "one")
+    }
+}
+
+/// As many chunks as make the writer seal nothing, yet hand some over.
+fn write(writer: &mut RunWriter, rows: u64, what: &str) {
+    for row in 1..=rows {
+        let event = format!(
+            "{{\"n\":\"{what}/{row}\",\"p\":\"{:x}\",\"messageId\":\"{row}\"",
+            row.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        );
+        writer.event(row, true, event.as_bytes(), &[]).unwrap();
+    }
+}
+
+#[test]
+fn a_writer_that_is_dropped_and_a_refusal_are_one_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+    drop(store.begin(new_run(1, "one")).unwrap());
+    let run = store.refuse(new_run(1, "one"), 0, "a defect").unwrap();
+    assert_eq!(store.totals(), (0, 1, 0));
+    assert_eq!(store.run(run.id).unwrap().unwrap().error.as_deref(), Some("a defect"));
+    store.refuse(new_run(2, "one"), 0, "another").unwrap();
+    assert_eq!(store.totals(), (0, 2, 0));
+}
+
+#[test]
+fn a_failed_import_gives_way_to_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = import(1).id;
+    let rows = 20_000;
+    {
+        let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+        let mut writer = store.begin(import(1)).unwrap();
+        write(&mut writer, rows, "bad");
+        let failed = writer.fail(rows, "line 4 is bad").unwrap();
+        assert!(failed.is_failed_import() && store.run(id).unwrap() == Some(failed));
+        store.sync().unwrap();
+
+        let mut writer = store.begin(import(1)).unwrap();
+        write(&mut writer, rows / 2, "good");
+        let at = Timestamp(1_700_000_000_500);
+        let stored = writer.commit(Closing::plain(at, at)).unwrap();
+        assert_eq!((stored.state, stored.events), (RunState::Stored, rows / 2));
+        assert!(!stored.is_failed_import());
+        let all = drain(&store, "one", 1_000);
+        assert_eq!(all.len() as u64, rows / 2);
+        assert!(all.iter().all(|event| event.contains("good/")));
+    }
+    let (store, findings) = Store::open(&settings(folder.path()), Timestamp(2)).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(store.run(id).unwrap().unwrap().delivered, rows / 2);
+    store.verify(|damage| panic!("{damage:?}")).unwrap();
+}
