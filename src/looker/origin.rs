@@ -163,7 +163,7 @@ fn web_url(text: &str, what: &'static str) -> Result<Url, OriginError> {
     Ok(url)
 }
 
-/// Resolves names as the system does, and leaves out what is forbidden.
+/// Resolves names as the system does; a name of which any address is forbidden is refused as a whole.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CarefulResolver;
 

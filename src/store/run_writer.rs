@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use super::Inner;
 use super::chunk::{Builder, CHUNK_BYTES, Packed};
 use super::commit::{Closed, hex};
-use super::error::{Error, Result};
+use super::error::Result;
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::spool::Spool;
 use super::writer::Command;
@@ -230,12 +230,5 @@ impl Closing {
             failed: None,
             stored_at,
         }
-    }
-}
-
-impl Error {
-    /// The text that a failed run is listed with.
-    pub fn for_run(&self) -> String {
-        self.to_string()
     }
 }
