@@ -3,6 +3,7 @@
 
 mod code;
 pub mod network;
+pub mod tls;
 
 use std::fmt;
 use std::str::FromStr;
