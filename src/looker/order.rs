@@ -10,7 +10,7 @@ use super::flights::Digest;
 use super::request::{Attachment, Request};
 use super::seams::RunTerms;
 use super::settings::Settings;
-use super::token::hex;
+use crate::event::hex::hex;
 use crate::event::{Action, Destination, RunId, Timestamp};
 use crate::store::{NewRun, Origin, RunKind};
 
