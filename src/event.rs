@@ -2,10 +2,12 @@
 //! how a stored event is finished when it is read. Knows nothing of any other room.
 
 mod code;
+pub mod failure;
 pub mod hex;
 pub mod network;
 pub mod tls;
 pub mod uuid;
+pub mod words;
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,11 +5,11 @@ use crate::event::RunId;
 use crate::store::{Attempt, EventState as Stored, RunRecord, StoredEvent};
 
 use super::events::Walk;
-use super::out::to_json;
+use super::out::{List, to_json};
 use super::peek::Peek;
 use super::selection::Selection;
-use super::views::{Audit, AuditRow, AuditRun, Counts, LastAttempt};
-use super::{Fault, Out, Service};
+use super::views::{AuditRow, AuditRun, Counts, LastAttempt};
+use super::{Fault, Lines, Out, Service};
 
 /// Which rows are told of one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,8 @@ impl Service {
                 Ok(out.write(&to_json(&row)?) && out.write(b"\n"))
             }),
             (AuditForm::Csv, AuditRows::None) => {
-                let audit = self.account(&selection, &runs)?;
                 out.write(b"run,received_at,title,state,rows,delivered,waiting,dead,dropped\n");
-                for run in audit.runs {
+                self.account(&selection, &runs, &mut |run| {
                     let counts = run.counts;
                     let line = format!(
                         "{},{},{},{},{},{},{},{},{}\n",
@@ -65,10 +64,8 @@ impl Service {
                         counts.dead,
                         counts.dropped
                     );
-                    if !out.write(line.as_bytes()) {
-                        break;
-                    }
-                }
+                    Ok(out.write(line.as_bytes()))
+                })?;
                 Ok(())
             }
             (AuditForm::Csv, _) => {
@@ -90,14 +87,18 @@ impl Service {
                 })
             }
             (AuditForm::Json, _) => {
-                let audit = to_json(&self.account(&selection, &runs)?)?;
-                let open = audit.strip_suffix(b"}").unwrap_or(&audit);
-                if rows == AuditRows::None {
-                    out.write(open);
-                } else {
-                    out.write(open);
+                // The counts come behind the runs: nothing is held back until all are counted.
+                out.write(b"{\"runs\":");
+                let mut list = List::new(out, Lines::Array);
+                let counts = self.account(&selection, &runs, &mut |run| list.item(&run))?;
+                list.finish();
+                let counts = to_json(&counts)?;
+                out.write(b",");
+                let counts = counts.strip_prefix(b"{").unwrap_or(&counts);
+                out.write(counts.strip_suffix(b"}").unwrap_or(counts));
+                if rows != AuditRows::None {
                     out.write(b",\"details\":");
-                    let mut list = super::out::List::new(out, super::Lines::Array);
+                    let mut list = List::new(out, Lines::Array);
                     self.audit_rows(&selection, &runs, rows, &mut |row| list.item(&row))?;
                     list.finish();
                 }
@@ -107,8 +108,14 @@ impl Service {
         }
     }
 
-    fn account(&self, selection: &Selection, runs: &[RunId]) -> Result<Audit, Fault> {
-        let mut audit = Audit::default();
+    /// The account run by run; gives that of all that were told.
+    fn account(
+        &self,
+        selection: &Selection,
+        runs: &[RunId],
+        visit: &mut dyn FnMut(AuditRun) -> Result<bool, Fault>,
+    ) -> Result<Counts, Fault> {
+        let mut all = Counts::default();
         let mut walk = Walk::new(self, selection);
         for &id in runs {
             let Some(run) = self.store().run(id)? else { continue };
@@ -131,17 +138,20 @@ impl Service {
                 }
                 counts
             };
-            audit.counts.add(&counts);
-            audit.runs.push(AuditRun {
+            all.add(&counts);
+            let more = visit(AuditRun {
                 run: id,
                 received_at: run.received_at,
                 title: run.looker.title,
                 state: run.state,
                 error: run.error,
                 counts,
-            });
+            })?;
+            if !more {
+                break;
+            }
         }
-        Ok(audit)
+        Ok(all)
     }
 
     fn audit_rows(

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use crate::event::{Code, RunId, Timestamp};
-use crate::store::{self, EventState as Stored, Mended, RunRecord, StoredEvent};
+use crate::store::{self, EventState as Stored, Mended, RunList, RunRecord, StoredEvent};
 
 use super::events::Matcher;
 use super::mend::{Demands, derived_message_id, take};
@@ -48,12 +48,23 @@ enum Change {
 }
 
 impl Service {
-    /// The dead letters of a selection, newest run first.
-    pub fn dead(&self, selection: &Selection, lines: Lines, out: &mut dyn Out) -> Result<(), Fault> {
+    /// The dead letters of a selection, newest run first, all of them or so many.
+    pub fn dead(
+        &self,
+        selection: &Selection,
+        limit: Option<u64>,
+        lines: Lines,
+        out: &mut dyn Out,
+    ) -> Result<(), Fault> {
         let selection = self.resolved(selection)?;
+        let mut left = limit.unwrap_or(u64::MAX);
         let mut list = List::new(out, lines);
         self.each_dead(&selection, &mut |_, letter| {
-            Ok(list.is_wanted() && list.item(&shown(letter)?)?)
+            if left == 0 || !list.is_wanted() {
+                return Ok(false);
+            }
+            left -= 1;
+            Ok(list.item(&shown(letter)?)? && left > 0)
         })?;
         list.finish();
         Ok(())
@@ -160,7 +171,7 @@ impl Service {
         let whole = Matcher::new(&selection).is_all();
         // One after the other: a run's letters change while they are dealt with.
         let mut runs: Vec<RunId> = Vec::new();
-        self.each_selected(&selection, &mut |run| {
+        self.each_selected(RunList::WithLetters, &selection, &mut |run| {
             if run.dead_letters > 0 {
                 runs.push(run.id);
             }
@@ -245,7 +256,7 @@ impl Service {
         visit: &mut dyn FnMut(&RunRecord, store::DeadLetter) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
         let mut matcher = Matcher::new(selection);
-        self.each_selected(selection, &mut |run| {
+        self.each_selected(RunList::WithLetters, selection, &mut |run| {
             if run.dead_letters == 0 {
                 return Ok(true);
             }

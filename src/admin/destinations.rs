@@ -30,7 +30,7 @@ pub enum Word {
 impl Service {
     /// All destinations.
     pub fn destinations(&self, now: Timestamp) -> Result<Vec<DestinationStatus>, Fault> {
-        let tally = self.tally(now)?;
+        let tally = self.tally()?;
         let stored = self.store().destinations();
         Ok(stored
             .iter()
@@ -48,9 +48,13 @@ impl Service {
             Word::Resume { bury } => self.inner.lanes.resume(&id, bury).await?,
             Word::Retry => self.inner.lanes.retry(&id).await?,
             Word::Rekey { key, url } => {
-                if self.named().iter().any(|named| named.id == id) {
+                if let Some(named) = self.named().into_iter().find(|named| named.id == id) {
+                    // What the rekey takes the place of is what the configuration says now.
+                    let service = self.clone();
+                    super::api::blocking(move || Ok(service.store().resolve(&named)?)).await?;
                     warnings.push(format!(
-                        "{id} is named in the configuration: put the new key there too, or its next run brings the old one back"
+                        "{id} is named in the configuration, and this counts until the configuration is changed: put the \
+                         new key there too, for a store that is made anew knows nothing else"
                     ));
                 }
                 self.rekey(&id, &key, url).await?;
@@ -102,7 +106,7 @@ impl Service {
         let (service, id) = (self.clone(), id.clone());
         super::api::blocking(move || {
             let now = Timestamp::now();
-            let tally = service.tally(now)?;
+            let tally = service.tally()?;
             let stored = service.store().destination(&id);
             let stored = stored.ok_or_else(|| Fault::not_found(format!("no destination {id}")))?;
             Ok(service.destination_status(&stored, &tally, now))

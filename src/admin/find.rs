@@ -4,7 +4,7 @@
 use ulid::Ulid;
 
 use crate::event::{RunId, Timestamp};
-use crate::store::RunRecord;
+use crate::store::{RunList, RunRecord};
 
 use super::selection::Selection;
 use super::{Fault, Service};
@@ -90,21 +90,36 @@ impl Service {
         high: Option<RunId>,
         visit: &mut dyn FnMut(RunRecord) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
+        self.each_of(RunList::All, low, high, visit)
+    }
+
+    /// The runs of a list with ids between the two, newest first. Receiving ones are in their places where all are meant.
+    pub(super) fn each_of(
+        &self,
+        list: RunList,
+        low: Option<RunId>,
+        high: Option<RunId>,
+        visit: &mut dyn FnMut(RunRecord) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
         let inside = |id: RunId| low.is_none_or(|low| id >= low) && high.is_none_or(|high| id <= high);
-        let mut receiving: Vec<RunRecord> = self.store().receiving();
-        receiving.retain(|run| inside(run.id));
-        let mut before = match high {
-            Some(high) => RunId(Ulid(high.0.0.saturating_add(1))),
-            None => RunId(Ulid(u128::MAX)),
+        let mut receiving = match list {
+            RunList::All => self.store().receiving(),
+            RunList::Replays | RunList::WithLetters => Vec::new(),
         };
+        receiving.retain(|run| inside(run.id));
+        let mut before = high
+            .and_then(|high| high.0.0.checked_add(1))
+            .map(|after| RunId(Ulid(after)));
         loop {
-            let page = self.store().runs(Some(before), PAGE)?;
-            let last = page.last().map(|run| run.id);
-            for run in page {
-                if !inside(run.id) {
+            let page = self.page_of(list, before)?;
+            let last = page.last().map(|(id, _)| *id);
+            for (id, run) in page {
+                if !inside(id) {
                     // Pages go down, so only what is too old can be met.
                     return rest(receiving, visit);
                 }
+                // One that is gone has expired meanwhile.
+                let Some(run) = run else { continue };
                 while receiving.last().is_some_and(|open| open.id > run.id) {
                     if let Some(open) = receiving.pop()
                         && !visit(open)?
@@ -119,10 +134,20 @@ impl Service {
                 }
             }
             match last {
-                Some(last) => before = last,
+                Some(last) => before = Some(last),
                 None => return rest(receiving, visit),
             }
         }
+    }
+
+    fn page_of(&self, list: RunList, before: Option<RunId>) -> Result<Vec<(RunId, Option<RunRecord>)>, Fault> {
+        if list == RunList::All {
+            let before = before.unwrap_or(RunId(Ulid(u128::MAX)));
+            let page = self.store().runs(Some(before), PAGE)?;
+            return Ok(page.into_iter().map(|run| (run.id, Some(run))).collect());
+        }
+        let ids = self.store().listed(list, before, PAGE)?;
+        ids.into_iter().map(|id| Ok((id, self.store().run(id)?))).collect()
     }
 
     /// A selection whose runs are whole ids and whose destination is known: what it names exists.
@@ -141,9 +166,11 @@ impl Service {
         Ok(resolved)
     }
 
-    /// The runs of a resolved selection, newest first: `matches_run`, as far as a record tells.
+    /// The runs of a resolved selection, newest first: `matches_run`, as far as a record tells. Where runs are named, the
+    /// list is of no account.
     pub(super) fn each_selected(
         &self,
+        list: RunList,
         selection: &Selection,
         visit: &mut dyn FnMut(RunRecord) -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
@@ -160,10 +187,8 @@ impl Service {
             }
             return Ok(());
         }
-        let at = |moment: Timestamp, random: u128| RunId::new(Timestamp(moment.0.max(0)), random);
-        let low = selection.since.map(|since| at(Timestamp(since.0 - SLACK), 0));
-        let high = selection.until.map(|until| at(until, u128::MAX));
-        self.each_run(low, high, &mut |run| {
+        let (low, high) = between(selection);
+        self.each_of(list, low, high, &mut |run| {
             if selection.matches_run(&run) {
                 visit(run)
             } else {
@@ -175,7 +200,7 @@ impl Service {
     /// The ids of the runs whose events a resolved selection can mean, in the order of acceptance.
     pub(super) fn runs_with_events(&self, selection: &Selection) -> Result<Vec<RunId>, Fault> {
         let mut ids = Vec::new();
-        self.each_selected(selection, &mut |run| {
+        self.each_selected(RunList::All, selection, &mut |run| {
             if selection.matches_events_of(&run) && run.rows > 0 {
                 ids.push(run.id);
             }
@@ -184,6 +209,15 @@ impl Service {
         ids.reverse();
         Ok(ids)
     }
+}
+
+/// The lowest and the greatest id that a run accepted in a selection's time can have.
+pub(super) fn between(selection: &Selection) -> (Option<RunId>, Option<RunId>) {
+    let at = |moment: Timestamp, random: u128| RunId::new(Timestamp(moment.0.max(0)), random);
+    let low = selection
+        .since
+        .map(|since| at(Timestamp(since.0.saturating_sub(SLACK)), 0));
+    (low, selection.until.map(|until| at(until, u128::MAX)))
 }
 
 fn rest(mut receiving: Vec<RunRecord>, visit: &mut dyn FnMut(RunRecord) -> Result<bool, Fault>) -> Result<(), Fault> {

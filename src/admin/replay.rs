@@ -1,16 +1,24 @@
 //! Replays: the plan of one, its start, its end. A replay takes delivered events; those that wait come anyway, dead letters
 //! are requeued.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
+use crate::event::words::{counted, was};
 use crate::event::{Action, DestinationId, RunId, Timestamp};
-use crate::store::{NewRun, Origin, ReplayOptions, RunKind, RunRecord, StoredEvent};
+use crate::store::{
+    Filter, NewRun, Origin, REPLAY_OF, ReplayOptions, ReplayPlan, RunKind, RunList, RunRecord, StoredEvent,
+};
 
 use super::events::Matcher;
 use super::selection::Selection;
 use super::views::{ReplayShown, Run};
 use super::{Fault, Kind, Service};
 use crate::event::Code;
+
+/// Ids that are asked for at once.
+const PAGE: usize = 1_024;
+/// More newer runs than this are not counted.
+const NEWER: u64 = 1_000;
 
 /// What a replay is to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,20 +50,24 @@ impl Service {
         }
         let selection = self.resolved(&order.selection)?;
         let to = order.to.as_deref().map(|to| self.destination(to)).transpose()?;
-        let mut runs = Vec::new();
-        for id in self.runs_with_events(&selection)? {
-            runs.extend(self.store().run(id)?);
-        }
         let mut matcher = Matcher::new(&selection);
-        // What a replay refers to is no part of its own chunks, so a replay of one is copied.
-        let whole = matcher.is_all() && runs.iter().all(|run| run.kind != RunKind::Replay);
+        // What a replay refers to is no part of its own chunks, so a replay of one is copied: it is named by its run.
+        let whole = matcher.is_all() && self.names_no_replay(&selection)?;
         let mut filter = |run: &RunRecord, event: &StoredEvent<'_>| is_sent(run, event) && matcher.matches(event);
-        let plan = self
-            .store()
-            .plan_replay(&runs, if whole { None } else { Some(&mut filter) })?;
-        let sent: HashSet<RunId> = plan.runs.iter().copied().collect();
-        runs.retain(|run| sent.contains(&run.id));
-        let from: BTreeSet<&DestinationId> = runs.iter().map(|run| &run.destination).collect();
+        let mut plan = ReplayPlan::default();
+        let mut chosen = Chosen::default();
+        self.each_selected(RunList::All, &selection, &mut |run| {
+            if !selection.matches_events_of(&run) || run.rows == 0 {
+                return Ok(true);
+            }
+            let filter: Filter<'_> = if whole { None } else { Some(&mut filter) };
+            if self.store().plan_replay(&mut plan, &run, filter)? {
+                chosen.add(run);
+            }
+            Ok(true)
+        })?;
+        plan.runs.reverse();
+        let from = &chosen.destinations;
         let target = match (&to, from.first()) {
             (Some(to), _) => Some(to.clone()),
             (None, Some(only)) if from.len() == 1 => Some(self.destination(only.as_str())?),
@@ -68,7 +80,7 @@ impl Service {
             }
             (None, None) => None,
         };
-        let newer = self.newer_runs(&runs)?;
+        let newer = self.newer_runs(&plan.runs, &chosen.looks)?;
         let mut shown = ReplayShown {
             replay: None,
             runs: plan.runs.len() as u64,
@@ -81,34 +93,30 @@ impl Service {
             pending: plan.pending,
             dead: plan.dead,
             by_reference: plan.by_reference,
-            newer_runs: newer.len() as u64,
+            newer_runs: newer.runs,
             warnings: Vec::new(),
         };
-        if let Some(first) = newer.first() {
-            let title = first.looker.title.as_deref().unwrap_or("the same look");
-            let (runs, were) = if newer.len() == 1 {
-                ("run", "was")
-            } else {
-                ("runs", "were")
-            };
+        if let Some(title) = &newer.title {
             shown.warnings.push(format!(
-                "{} newer {runs} of {title} {were} delivered since: these older values would overwrite the newer ones",
-                newer.len()
+                "{} of {} {} delivered since: these older values would overwrite the newer ones",
+                counted(newer.runs, "newer run"),
+                title.as_deref().unwrap_or("the same look"),
+                was(newer.runs)
             ));
         }
         let Some(target) = target.filter(|_| !order.dry_run && plan.events > 0) else {
             return Ok(shown);
         };
         let id = RunId::new(now, random);
-        let elsewhere = from.iter().any(|from| **from != target.id);
+        let elsewhere = from.iter().any(|from| *from != target.id);
         let new = NewRun {
             id,
             kind: RunKind::Replay,
-            action: runs.first().map_or(Action::Identify, |run| run.action),
-            looker: common_origin(&runs),
+            action: chosen.action.unwrap_or(Action::Identify),
+            looker: chosen.origin.clone().unwrap_or_default(),
             delivery: None,
             received_at: now,
-            replay_of: plan.runs,
+            replay_of: plan.runs.iter().copied().take(REPLAY_OF).collect(),
             replay: Some(ReplayOptions {
                 message_id_salt: if order.new_message_ids {
                     Some(id.to_string())
@@ -121,7 +129,7 @@ impl Service {
         };
         let record = self
             .store()
-            .replay(new, &runs, if whole { None } else { Some(&mut filter) }, now)?;
+            .replay(new, &plan.runs, if whole { None } else { Some(&mut filter) }, now)?;
         shown.replay = Some(record.id);
         shown.events = record.events;
         Ok(shown)
@@ -133,31 +141,87 @@ impl Service {
         Ok(self.store().cancel_replay(run.id, now)?.into())
     }
 
-    /// Newer runs of the same looks that were delivered since, and are not sent again themselves.
-    fn newer_runs(&self, runs: &[RunRecord]) -> Result<Vec<RunRecord>, Fault> {
-        let Some(first) = runs.first() else {
-            return Ok(Vec::new());
-        };
-        let chosen: HashSet<RunId> = runs.iter().map(|run| run.id).collect();
-        // They are in order, so the first of a look is its oldest.
-        let mut oldest = HashMap::new();
-        for run in runs {
-            if let Some(look) = look_of(run) {
-                oldest.entry(look).or_insert(run.id);
+    fn names_no_replay(&self, selection: &Selection) -> Result<bool, Fault> {
+        for id in selection.runs.iter().filter_map(|id| id.parse().ok()) {
+            if self.store().run(id)?.is_some_and(|run| run.kind == RunKind::Replay) {
+                return Ok(false);
             }
         }
-        let mut newer = Vec::new();
-        self.each_run(Some(first.id), None, &mut |run| {
-            let since = look_of(&run)
-                .and_then(|look| oldest.get(&look))
-                .is_some_and(|id| *id < run.id);
-            if since && run.kind == RunKind::Looker && run.delivered > 0 && !chosen.contains(&run.id) {
-                newer.push(run);
-            }
-            Ok(newer.len() < 1_000)
-        })?;
-        Ok(newer)
+        Ok(true)
     }
+
+    /// Newer runs of the same looks that were delivered since, and are not sent again themselves. `chosen` is in order.
+    fn newer_runs(&self, chosen: &[RunId], looks: &HashMap<Look, RunId>) -> Result<Newer, Fault> {
+        let mut newer = Newer::default();
+        let Some(first) = looks.values().min() else {
+            return Ok(newer);
+        };
+        let mut before = None;
+        loop {
+            let page = self.store().listed(RunList::All, before, PAGE)?;
+            let Some(last) = page.last().copied() else {
+                return Ok(newer);
+            };
+            for id in page.into_iter().filter(|id| chosen.binary_search(id).is_err()) {
+                if id < *first || newer.runs == NEWER {
+                    return Ok(newer);
+                }
+                let Some(run) = self.store().run(id)? else { continue };
+                let since = look_of(&run)
+                    .and_then(|look| looks.get(&look))
+                    .is_some_and(|oldest| *oldest < id);
+                if since && run.kind == RunKind::Looker && run.delivered > 0 {
+                    newer.runs += 1;
+                    newer.title.get_or_insert(run.looker.title);
+                }
+            }
+            before = Some(last);
+        }
+    }
+}
+
+/// What is kept of the runs that are sent again: nothing that grows with their number, but for their looks.
+#[derive(Default)]
+struct Chosen {
+    destinations: BTreeSet<DestinationId>,
+    /// Of each look the oldest run.
+    looks: HashMap<Look, RunId>,
+    /// What all of them have in common; of the oldest.
+    origin: Option<Origin>,
+    mixed: bool,
+    action: Option<Action>,
+}
+
+impl Chosen {
+    /// One more, older than those before.
+    fn add(&mut self, run: RunRecord) {
+        if let Some(look) = look_of(&run) {
+            self.looks.insert(look, run.id);
+        }
+        self.action = Some(run.action);
+        // Where all runs are of one look, the replay is shown under its name. The webhook ids stay with the deliveries.
+        let same = |origin: &Origin| origin.url == run.looker.url && origin.instance == run.looker.instance;
+        self.mixed |= self.origin.as_ref().is_some_and(|origin| !same(origin));
+        self.origin = Some(if self.mixed {
+            Origin::default()
+        } else {
+            Origin {
+                webhook_id: None,
+                ..run.looker
+            }
+        });
+        if !self.destinations.contains(&run.destination) {
+            self.destinations.insert(run.destination);
+        }
+    }
+}
+
+/// Runs that came since.
+#[derive(Default)]
+struct Newer {
+    runs: u64,
+    /// The title of the newest, where there is any.
+    title: Option<Option<String>>,
 }
 
 /// A replay that was cancelled refers to more than it sent.
@@ -166,22 +230,9 @@ const fn is_sent(run: &RunRecord, event: &StoredEvent<'_>) -> bool {
 }
 
 /// What runs of the same look have in common.
-fn look_of(run: &RunRecord) -> Option<(String, Option<&str>, Action, &DestinationId)> {
-    let look = run.looker.look_id()?.to_owned();
-    Some((look, run.looker.instance.as_deref(), run.action, &run.destination))
-}
+type Look = (String, Option<String>, Action, DestinationId);
 
-/// Where all runs are of one look, the replay is shown under its name. The webhook ids stay with the deliveries.
-fn common_origin(runs: &[RunRecord]) -> Origin {
-    let Some((first, rest)) = runs.split_first() else {
-        return Origin::default();
-    };
-    let same = |run: &RunRecord| run.looker.url == first.looker.url && run.looker.instance == first.looker.instance;
-    if !rest.iter().all(same) {
-        return Origin::default();
-    }
-    Origin {
-        webhook_id: None,
-        ..first.looker.clone()
-    }
+fn look_of(run: &RunRecord) -> Option<Look> {
+    let look = run.looker.look_id()?.to_owned();
+    Some((look, run.looker.instance.clone(), run.action, run.destination.clone()))
 }

@@ -9,7 +9,7 @@ use crate::store::Store;
 
 use super::lanes::Lanes;
 use super::metrics::Metrics;
-use super::tally::Kept;
+use super::tally::Tally;
 use super::{Fault, Kind};
 
 /// What a service is made of.
@@ -42,7 +42,7 @@ pub(super) struct Inner {
     pub(super) lanes: Arc<dyn Lanes>,
     pub(super) started_at: Option<Timestamp>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) tally: Mutex<Kept>,
+    pub(super) tally: Mutex<Option<Tally>>,
     settings: RwLock<Settings>,
 }
 
@@ -62,7 +62,7 @@ impl Service {
                 lanes: setup.lanes,
                 started_at: setup.started_at,
                 metrics: setup.metrics,
-                tally: Mutex::new(Kept::default()),
+                tally: Mutex::new(None),
                 settings: RwLock::new(Settings {
                     named: setup.named,
                     max_event_bytes: setup.max_event_bytes,

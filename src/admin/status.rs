@@ -1,7 +1,7 @@
 //! `status` and `runs`: how it stands.
 
 use crate::event::{RunId, Timestamp};
-use crate::store::{RunKind, StoredDestination};
+use crate::store::{RunList, StoredDestination};
 
 use super::out::List;
 use super::selection::Selection;
@@ -17,7 +17,7 @@ const LAST_RUNS: usize = 5;
 impl Service {
     /// How it stands.
     pub fn status(&self, now: Timestamp) -> Result<Status, Fault> {
-        let tally = self.tally(now)?;
+        let tally = self.tally()?;
         let destinations: Vec<DestinationStatus> = self
             .store()
             .destinations()
@@ -100,36 +100,36 @@ impl Service {
         lines: Lines,
         out: &mut dyn Out,
     ) -> Result<(), Fault> {
-        self.list_runs(selection, None, limit, lines, out)
+        self.list_runs(RunList::All, selection, limit, lines, out)
     }
 
     /// Replays, newest first.
     pub fn replays(&self, limit: Option<u64>, lines: Lines, out: &mut dyn Out) -> Result<(), Fault> {
-        self.list_runs(&Selection::default(), Some(RunKind::Replay), limit, lines, out)
+        self.list_runs(RunList::Replays, &Selection::default(), limit, lines, out)
     }
 
     fn list_runs(
         &self,
+        list: RunList,
         selection: &Selection,
-        kind: Option<RunKind>,
         limit: Option<u64>,
         lines: Lines,
         out: &mut dyn Out,
     ) -> Result<(), Fault> {
         let selection = self.resolved(selection)?;
         let mut left = limit.unwrap_or(u64::MAX);
-        let mut list = List::new(out, lines);
-        self.each_selected(&selection, &mut |run| {
-            if left == 0 || !list.is_wanted() {
+        let mut written = List::new(out, lines);
+        self.each_selected(list, &selection, &mut |run| {
+            if left == 0 || !written.is_wanted() {
                 return Ok(false);
             }
-            if kind.is_some_and(|kind| run.kind != kind) || !self.holds_any(&run, &selection)? {
+            if !self.holds_any(&run, &selection)? {
                 return Ok(true);
             }
             left -= 1;
-            list.item(&Run::from(run))
+            Ok(written.item(&Run::from(run))? && left > 0)
         })?;
-        list.finish();
+        written.finish();
         Ok(())
     }
 

@@ -11,11 +11,10 @@ use super::api::{Api, Door};
 use super::lanes::Resting;
 use super::metrics::Metrics;
 use super::selection::Selection;
-use super::tally::Kept;
-use super::{ReplayOrder, Service, Setup};
+use super::{Letters, ReplayOrder, Service, Setup};
 use crate::config::{RudderStack, StoreSettings};
 use crate::event::{Action, Destination, DestinationId, RunId, Secret, Timestamp, WriteKey};
-use crate::store::{Closing, Line, NewRun, Origin, RunKind, Store};
+use crate::store::{Closing, Line, NewRun, Origin, RunKind, RunList, Store};
 
 pub(super) const NOW: Timestamp = Timestamp(1_785_578_400_000);
 
@@ -48,22 +47,23 @@ fn one() -> Destination {
     }
 }
 
+fn new_run(number: u64) -> NewRun {
+    NewRun {
+        id: RunId::new(NOW.plus(number * 1_000), u128::from(number) << 60),
+        kind: RunKind::Looker,
+        action: Action::Track,
+        destination: one(),
+        looker: Origin::default(),
+        delivery: None,
+        received_at: NOW.plus(number * 1_000),
+        replay_of: Vec::new(),
+        replay: None,
+    }
+}
+
 /// A run of track events; `user` names each row's.
 fn store_run(store: &Store, number: u64, rows: u64, padding: usize, user: impl Fn(u64) -> String) -> RunId {
-    let id = RunId::new(NOW.plus(number * 1_000), u128::from(number) << 60);
-    let mut writer = store
-        .begin(NewRun {
-            id,
-            kind: RunKind::Looker,
-            action: Action::Track,
-            destination: one(),
-            looker: Origin::default(),
-            delivery: None,
-            received_at: NOW.plus(number * 1_000),
-            replay_of: Vec::new(),
-            replay: None,
-        })
-        .unwrap();
+    let mut writer = store.begin(new_run(number)).unwrap();
     let mut noise = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     for row in 1..=rows {
         let user = user(row);
@@ -73,7 +73,7 @@ fn store_run(store: &Store, number: u64, rows: u64, padding: usize, user: impl F
             text.push_str(&format!("{noise:x}"));
         }
         let event = format!(
-            "{{\"type\":\"track\",\"userId\":\"{user}\",\"event\":\"x\",\"properties\":{{\"t\":\"{text}\"}},\"messageId\":\"{number}-{row}\""
+            "{{\"type\":\"track\",\"userId\":\"{user}\",\"event\":\"x\",\"properties\":{{\"t\":\"{text}\"}},\"messageId\":\"{number}-{row:08}\""
         );
         writer.event(row, false, event.as_bytes(), &[&user]).unwrap();
     }
@@ -361,15 +361,134 @@ fn a_replay_by_reference_shows_the_ids_that_it_sends() {
     assert_eq!((again.events, again.by_reference, again.pending), (0, false, 5));
 }
 
+#[tokio::test]
+async fn a_rekey_counts_until_the_configuration_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |key: &str, url: &str| Destination {
+        id: DestinationId("crm".into()),
+        name: Some("crm".to_owned()),
+        url: url.to_owned(),
+        write_key: WriteKey::new(key),
+    };
+    let (one, other) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let rekey = |key: &str| super::Word::Rekey {
+        key: WriteKey::new(key),
+        url: None,
+    };
+    {
+        let (service, store) = service(folder.path());
+        store.resolve(&named("old", one)).unwrap();
+        // The configuration was changed while nothing ran; the rekey comes after that.
+        service.reconfigure(vec![named("configured", one)], 1_000);
+        let said = service.say("crm", rekey("new")).await.unwrap();
+        assert_eq!(said.warnings.len(), 1);
+        store.close().unwrap();
+    }
+    let (service, store) = service(folder.path());
+    let key = |destination: &Destination| store.resolve(destination).unwrap().write_key.expose().to_owned();
+    assert_eq!(key(&named("configured", one)), "new", "also after a restart");
+    assert_eq!(key(&named("configured", one)), "new", "and the next time");
+    service.say("crm", rekey("newer")).await.unwrap();
+    assert_eq!(key(&named("configured", one)), "newer");
+    // What comes under the new key, unnamed, goes to it too.
+    let unnamed = Destination {
+        id: DestinationId::of(one, &WriteKey::new("newer")),
+        name: None,
+        url: one.to_owned(),
+        write_key: WriteKey::new("newer"),
+    };
+    assert_eq!(store.resolve(&unnamed).unwrap().id.as_str(), "crm");
+    assert_eq!(
+        key(&named("configured", other)),
+        "configured",
+        "another URL is a change"
+    );
+    assert_eq!(key(&named("newer", one)), "newer", "so is another key");
+    assert_eq!(key(&named("configured", one)), "configured", "and back is one, too");
+}
+
+fn traced(service: &Service, id: &str, within: &Selection) -> Option<super::views::Trace> {
+    match service.trace(id, within, NOW, &mut || true) {
+        Ok(trace) => Some(trace),
+        Err(fault) => {
+            assert_eq!(fault.kind, super::Kind::NotFound, "{}", fault.message);
+            None
+        }
+    }
+}
+
+/// Messages of the runs that the search by hand has: sealed, active, delivered, waiting, sent again.
+fn messages_are_found(service: &Service, runs: &[RunId]) {
+    let anywhere = Selection::default();
+    for (number, row, state) in [
+        (1, 8_999, "delivered"),
+        (2, 4_501, "waiting"),
+        (6, 1, "waiting"),
+        (7, 50, "waiting"),
+    ] {
+        let id = format!("{number}-{row:08}");
+        let trace = traced(service, &id, &anywhere).unwrap();
+        assert_eq!(
+            (trace.kind.as_str(), trace.run.id, trace.row),
+            ("message", runs[number - 1], Some(row))
+        );
+        assert!(
+            trace.story.iter().any(|chapter| chapter.what == state),
+            "{id}: {:?}",
+            trace.story
+        );
+    }
+    assert_eq!(traced(service, "1-00000000", &anywhere), None, "no row has this number");
+    assert_eq!(
+        traced(service, "1-0000899", &anywhere),
+        None,
+        "the beginning of an id is none"
+    );
+    let id = "3-00000017";
+    let since = |number: u64| Selection {
+        since: Some(NOW.plus(number * 1_000)),
+        ..Selection::default()
+    };
+    assert!(traced(service, id, &since(3)).is_some() && traced(service, id, &since(4)).is_none());
+    let within = |run: RunId| Selection {
+        runs: vec![run.to_string()],
+        ..Selection::default()
+    };
+    assert!(traced(service, id, &within(runs[2])).is_some() && traced(service, id, &within(runs[3])).is_none());
+    let look = Selection {
+        look: Some("17".to_owned()),
+        ..Selection::default()
+    };
+    assert!(service.trace(id, &look, NOW, &mut || true).is_err());
+    // A copy of it is not what was asked for, where the original is.
+    let order = ReplayOrder {
+        selection: Selection {
+            user: Some("u7".to_owned()),
+            ..within(runs[0])
+        },
+        ..ReplayOrder::default()
+    };
+    let made = service.replay(&order, NOW.plus(60_000), 9).unwrap();
+    assert!(!made.by_reference && made.events > 0);
+    let replay = made.replay.unwrap();
+    assert_eq!(traced(service, "1-00000001", &anywhere).unwrap().run.id, runs[0]);
+    assert_eq!(traced(service, "1-00000001", &within(replay)).unwrap().run.id, replay);
+    let story = traced(service, &runs[0].to_string(), &anywhere).unwrap().story;
+    assert!(story.iter().any(|chapter| chapter.what == "replayed"), "{story:?}");
+}
+
 #[test]
 fn the_index_finds_what_a_search_by_hand_finds() {
     let folder = tempfile::tempdir().unwrap();
     let rows = 9_000;
+    let mut runs = Vec::new();
     {
         let (_service, store) = service(folder.path());
         // More than a segment, so that most of it is sealed and indexed.
         for number in 1..=6 {
-            store_run(&store, number, rows, 700, |row| format!("u{}", row * 7 % 5_000));
+            runs.push(store_run(&store, number, rows, 700, |row| {
+                format!("u{}", row * 7 % 5_000)
+            }));
         }
         let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
         let mut left = rows + rows / 2;
@@ -383,7 +502,7 @@ fn the_index_finds_what_a_search_by_hand_finds() {
         store.close().unwrap();
     }
     let (service, store) = service(folder.path());
-    store_run(&store, 7, 50, 10, |row| format!("u{row}"));
+    runs.push(store_run(&store, 7, 50, 10, |row| format!("u{row}")));
     for user in ["u42", "u4999", "u1", "nobody"] {
         let mut by_hand = Vec::new();
         service.events(&Selection::default(), false, &mut by_hand).unwrap();
@@ -418,39 +537,90 @@ fn the_index_finds_what_a_search_by_hand_finds() {
         let audited: Value = serde_json::from_slice(&audited).unwrap();
         assert_eq!(audited["rows"], json!(by_hand.len()));
     }
+    messages_are_found(&service, &runs);
 }
 
 #[test]
-fn dead_letters_are_counted_on_as_they_are_counted_anew() {
+fn the_lists_of_runs_are_what_the_records_say() {
     let folder = tempfile::tempdir().unwrap();
     let (service, store) = service(folder.path());
-    let mut kept = Kept::default();
     let one = DestinationId("one".into());
+    let check = |what: &str| {
+        let (mut all, mut listed) = (Vec::new(), Vec::new());
+        service
+            .each_run(None, None, &mut |run| {
+                all.push(run);
+                Ok(true)
+            })
+            .unwrap();
+        service
+            .each_of(RunList::WithLetters, None, None, &mut |run| {
+                listed.push(run.id);
+                Ok(true)
+            })
+            .unwrap();
+        let lettered: Vec<RunId> = all
+            .iter()
+            .filter(|run| run.dead_letters > 0)
+            .map(|run| run.id)
+            .collect();
+        assert_eq!(listed, lettered, "{what}");
+        let replays: Vec<RunId> = all
+            .iter()
+            .filter(|run| run.kind == RunKind::Replay)
+            .map(|run| run.id)
+            .collect();
+        assert_eq!(store.listed(RunList::Replays, None, 100).unwrap(), replays, "{what}");
+        for run in &all {
+            if let Some(webhook) = &run.looker.webhook_id {
+                let found = store.runs_of_webhook(webhook).unwrap();
+                assert!(found.iter().any(|found| found.id == run.id), "{what}: {webhook}");
+            }
+        }
+        service.count_again();
+        let counted: u64 = service.tally().unwrap().dead_letters.values().sum();
+        assert_eq!(counted, all.iter().map(|run| run.dead_letters).sum::<u64>(), "{what}");
+        lettered.len()
+    };
+    assert_eq!(check("an empty store"), 0);
+    let mut runs = Vec::new();
+    for number in 0..4_u64 {
+        let mut new = new_run(number);
+        new.looker.webhook_id = Some(format!("hook-{}", number / 2));
+        runs.push(new.id);
+        let mut writer = store.begin(new).unwrap();
+        for row in 1..=3 {
+            // Every other run has a row that becomes no event.
+            if number % 2 == 1 && row == 2 {
+                writer.dead_row(row, "no", b"{}").unwrap();
+            } else {
+                let event = format!("{{\"type\":\"track\",\"messageId\":\"{number}-{row}\"");
+                writer.event(row, false, event.as_bytes(), &[]).unwrap();
+            }
+        }
+        writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    }
+    assert_eq!(check("rows that became no events"), 2);
     let bury = |events: usize| {
         let mut queue = store.queue(&one, Line::Live).unwrap();
         let leased = queue.read(events, 1 << 20, &mut Vec::new()).unwrap();
         let last = leased.last().unwrap().position;
         queue.acknowledge(last, &[(last, "no".to_owned())], NOW).unwrap();
     };
-    // Young at first, then old; open runs become done; one in the middle stays open; the clock goes back once.
-    let hour = 3_600_000;
-    for (number, (after, buried)) in [
-        (0, 2),
-        (hour, 3),
-        (4 * hour, 1),
-        (2 * hour, 2),
-        (9 * hour, 4),
-        (99 * hour, 3),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        store_run(&store, number as u64 * 4_000, 3, 0, |row| row.to_string());
-        bury(buried);
-        let now = NOW.plus(after);
-        let counted = service.count(&mut kept, now).unwrap();
-        let anew = service.count(&mut Kept::default(), now).unwrap();
-        assert_eq!(counted.dead_letters, anew.dead_letters, "{number}");
-        assert_eq!(counted.dead_letters[&one], number as u64 + 1);
-    }
+    bury(3);
+    assert_eq!(check("an event that was refused"), 3);
+    store.requeue(runs[0], &[3], None, NOW).unwrap();
+    assert_eq!(check("which is sent again"), 2);
+    bury(7);
+    bury(100);
+    assert_eq!(check("and refused again"), 3);
+    let all = Letters {
+        selection: Selection {
+            all: true,
+            ..Selection::default()
+        },
+        ..Letters::default()
+    };
+    service.drop_dead(&all, false, NOW).unwrap();
+    assert_eq!(check("all were dropped"), 0);
 }

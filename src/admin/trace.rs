@@ -1,104 +1,87 @@
 //! `trace`: the whole story of a run, a Looker delivery or one message, in the order of time.
 
+use crate::event::words::counted;
 use crate::event::{RunId, Timestamp};
-use crate::store::{Attempt, EventState as Stored, RunKind, RunRecord, RunState};
+use crate::store::{Attempt, EventState as Stored, FoundMessage, RunBounds, RunKind, RunList, RunRecord, RunState};
 
-use super::peek::Peek;
-use super::views::{Chapter, Run, Trace};
-use super::{Fault, Service};
+use super::selection::Selection;
+use super::views::{Attempted, Chapter, Run, Trace};
+use super::{Fault, Service, find};
 
 /// Dead letters that a story tells one by one.
 const LETTERS: usize = 50;
-/// Webhook ids and run ids have no index; so many runs are looked at.
+/// A shorter beginning of a run's id may be anything.
 const DIGITS: usize = 4;
-
-/// A message that was found.
-struct Message {
-    run: RunRecord,
-    row: u64,
-    state: Stored,
-    reason: Option<String>,
-    dead_at: Option<Timestamp>,
-    times: u32,
-}
+/// A shorter text is no message's id.
+const MESSAGE_ID: usize = 8;
 
 impl Service {
-    /// The story of a run's id, a webhook id or a messageId.
-    pub fn trace(&self, id: &str, now: Timestamp) -> Result<Trace, Fault> {
+    /// The story of a run's id, a webhook id or a messageId. `within` bounds where a messageId is looked for, by runs and
+    /// by time; `wanted` is asked during that whether anybody still waits.
+    pub fn trace(
+        &self,
+        id: &str,
+        within: &Selection,
+        now: Timestamp,
+        wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<Trace, Fault> {
+        let bounds = Selection {
+            runs: within.runs.clone(),
+            since: within.since,
+            until: within.until,
+            ..Selection::default()
+        };
+        if *within != bounds {
+            return Err(Fault::usage("a trace is narrowed by `run`, `since` and `until` alone"));
+        }
+        let within = self.resolved(within)?;
         if id.len() >= DIGITS && self.is_run(id)? {
             let run = self.run_by_prefix(id)?;
             return self.story_of(id, &[run], now);
         }
-        let deliveries = self.deliveries(id)?;
+        let mut deliveries = self.store().runs_of_webhook(id)?;
+        deliveries.retain(|run| within.matches_run(run));
         if !deliveries.is_empty() {
             return self.story_of(id, &deliveries, now);
         }
-        match self.message(id)? {
+        match self.message(id, &within, wanted)? {
             Some(message) => self.story_of_message(id, message, now),
-            None => Err(Fault::not_found(format!(
-                "\"{id}\" is no run, no webhook id and no messageId that is stored here; it may have left the history"
-            ))),
+            None => {
+                let place = if within.is_empty() {
+                    "stored here"
+                } else {
+                    "in these bounds"
+                };
+                Err(Fault::not_found(format!(
+                    "\"{id}\" is no run, no webhook id and no messageId that is {place}; it may have left the history"
+                )))
+            }
         }
     }
 
-    /// The runs of one delivery of Looker's, newest first: a failed one may have come again.
-    fn deliveries(&self, webhook_id: &str) -> Result<Vec<RunRecord>, Fault> {
-        let mut found = Vec::new();
-        self.each_run(None, None, &mut |run| {
-            if run.looker.webhook_id.as_deref() == Some(webhook_id) {
-                found.push(run);
-            }
-            Ok(found.len() < 20)
-        })?;
-        Ok(found)
-    }
-
-    /// The event with a message id, newest run first. There is no index: all that is stored is read, at some hundred
-    /// thousand events a second.
-    fn message(&self, id: &str) -> Result<Option<Message>, Fault> {
-        if id.len() < 8 || id.contains('"') {
+    /// The event with a message id, newest run first.
+    fn message(
+        &self,
+        id: &str,
+        within: &Selection,
+        wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<FoundMessage>, Fault> {
+        if id.len() < MESSAGE_ID || id.contains('"') {
             return Ok(None);
         }
-        let mut runs = Vec::new();
-        self.each_run(None, None, &mut |run| {
-            if run.events > 0 {
-                runs.push((run.kind == RunKind::Replay, run.id));
-            }
-            Ok(true)
-        })?;
-        // A replay's events are mostly those of the run that it was made of.
-        runs.sort_by_key(|(replay, run)| (*replay, std::cmp::Reverse(*run)));
-        let needle = memchr::memmem::Finder::new(id.as_bytes());
-        for (_, run) in runs {
-            let Some(run) = self.store().run(run)? else { continue };
-            let mut found = None;
-            let mut scratch = Vec::new();
-            self.store().each_event(&run, |event| {
-                let Some(json) = event.event else { return Ok(true) };
-                if needle.find(json).is_none() {
-                    return Ok(true);
-                }
-                let peek = Peek::into_open(json, &mut scratch);
-                if peek.is_some_and(|peek| peek.message_id.0.as_deref() == Some(id)) {
-                    found = Some((
-                        event.row,
-                        event.state,
-                        event.reason.map(str::to_owned),
-                        event.dead_at,
-                        event.times,
-                    ));
-                }
-                Ok(found.is_none())
-            })?;
-            if let Some((row, state, reason, dead_at, times)) = found {
-                return Ok(Some(Message {
-                    run,
-                    row,
-                    state,
-                    reason,
-                    dead_at,
-                    times,
-                }));
+        if within.runs.is_empty() {
+            let (low, high) = find::between(within);
+            let found = self.store().find_message(id, RunBounds { low, high }, wanted)?;
+            return Ok(found.filter(|found| within.matches_run(&found.run)));
+        }
+        for run in within.runs.iter().filter_map(|run| run.parse().ok()) {
+            let bounds = RunBounds {
+                low: Some(run),
+                high: Some(run),
+            };
+            let found = self.store().find_message(id, bounds, wanted)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
@@ -108,9 +91,7 @@ impl Service {
         let mut story = Vec::new();
         for run in runs {
             self.beginning(run, &mut story);
-            for attempt in self.store().attempts(run.id)? {
-                story.push(chapter(attempt.at, "attempt", attempt_text(&attempt)));
-            }
+            story.extend(self.store().attempts(run.id)?.into_iter().map(attempted));
             self.letters_story(run, &mut story)?;
             self.replays_story(run.id, &mut story)?;
             self.end(run, now, &mut story);
@@ -128,8 +109,8 @@ impl Service {
         })
     }
 
-    fn story_of_message(&self, id: &str, message: Message, now: Timestamp) -> Result<Trace, Fault> {
-        let Message { run, row, .. } = &message;
+    fn story_of_message(&self, id: &str, message: FoundMessage, now: Timestamp) -> Result<Trace, Fault> {
+        let FoundMessage { run, row, .. } = &message;
         let mut story = Vec::new();
         self.beginning(run, &mut story);
         story.push(chapter(
@@ -140,9 +121,7 @@ impl Service {
         let attempts = self.store().attempts(run.id)?;
         let mine = |attempt: &&Attempt| (attempt.rows.0..=attempt.rows.1).contains(row);
         let last = attempts.iter().filter(mine).map(|attempt| attempt.at).max();
-        for attempt in attempts.iter().filter(mine) {
-            story.push(chapter(attempt.at, "attempt", attempt_text(attempt)));
-        }
+        story.extend(attempts.iter().filter(mine).cloned().map(attempted));
         let times = match message.times {
             0 | 1 => String::new(),
             times => format!(" (refused {times} times)"),
@@ -179,14 +158,12 @@ impl Service {
             RunKind::Looker => {
                 let title = run.looker.title.as_deref().unwrap_or("a look without a title");
                 let instance = run.looker.instance.as_deref().unwrap_or("an unnamed Looker");
-                format!("{title}, from {instance}, as {} calls", run.action)
+                let webhook = run.looker.webhook_id.as_deref();
+                let webhook = webhook.map_or_else(String::new, |id| format!(", webhook id {id}"));
+                format!("{title}, from {instance}, as {} calls{webhook}", run.action)
             }
-            RunKind::Replay => format!(
-                "a replay of {}, with {} events",
-                count_runs(run.replay_of.len()),
-                run.events
-            ),
-            RunKind::Import => format!("an import, with {} events", run.events),
+            RunKind::Replay => format!("a replay of {}, with {}", of_runs(run), counted(run.events, "event")),
+            RunKind::Import => format!("an import, with {}", counted(run.events, "event")),
         };
         story.push(chapter(run.received_at, "received", format!("run {}: {what}", run.id)));
         if run.state == RunState::Failed {
@@ -194,7 +171,7 @@ impl Service {
             let why = run.error.as_deref().unwrap_or("no reason is known");
             story.push(chapter(at, "refused", why.to_owned()));
         } else if let Some(at) = run.stored_at {
-            let mut text = format!("{} rows read: {} events", run.rows, run.events);
+            let mut text = format!("{} read: {}", counted(run.rows, "row"), counted(run.events, "event"));
             if run.dead_rows > 0 {
                 text.push_str(&format!(", {} that became none", run.dead_rows));
             }
@@ -237,8 +214,8 @@ impl Service {
     }
 
     fn replays_story(&self, run: RunId, story: &mut Vec<Chapter>) -> Result<(), Fault> {
-        self.each_run(Some(run), None, &mut |replay| {
-            if replay.kind == RunKind::Replay && replay.replay_of.contains(&run) {
+        self.each_of(RunList::Replays, Some(run), None, &mut |replay| {
+            if replay.replay_of.contains(&run) {
                 story.push(chapter(
                     replay.received_at,
                     "replayed",
@@ -254,13 +231,23 @@ impl Service {
             story.push(chapter(
                 now,
                 "waiting",
-                format!("{} rows so far; more are coming", run.rows),
+                format!("{} so far; more are coming", counted(run.rows, "row")),
             ));
         } else if run.pending > 0 {
-            let text = format!("{} of {} events: {}", run.pending, run.events, self.waits_for(run, now));
+            let text = format!(
+                "{} of {}: {}",
+                run.pending,
+                counted(run.events, "event"),
+                self.waits_for(run, now)
+            );
             story.push(chapter(now, "waiting", text));
         } else if let Some(at) = run.delivered_at.filter(|_| run.delivered > 0) {
-            let text = format!("{} of {} events, to {}", run.delivered, run.events, run.destination);
+            let text = format!(
+                "{} of {}, to {}",
+                run.delivered,
+                counted(run.events, "event"),
+                run.destination
+            );
             story.push(chapter(at, "delivered", text));
         }
     }
@@ -286,17 +273,36 @@ impl Service {
     }
 }
 
-fn attempt_text(attempt: &Attempt) -> String {
-    format!(
-        "{} events (rows {} to {}), a batch of {} bytes: {} after {} ms",
-        attempt.events, attempt.rows.0, attempt.rows.1, attempt.bytes, attempt.answer, attempt.took
-    )
+fn attempted(attempt: Attempt) -> Chapter {
+    let rows = match attempt.rows {
+        (first, last) if first == last => format!("row {first}"),
+        (first, last) => format!("rows {first} to {last}"),
+    };
+    let detail = format!(
+        "{} ({rows}), a batch of {}: {} after {} ms",
+        counted(attempt.events, "event"),
+        counted(attempt.bytes, "byte"),
+        attempt.answer,
+        attempt.took
+    );
+    Chapter {
+        attempt: Some(Attempted {
+            events: attempt.events,
+            rows: attempt.rows,
+            bytes: attempt.bytes,
+            answer: attempt.answer,
+            took_ms: attempt.took,
+        }),
+        ..chapter(attempt.at, "attempt", detail)
+    }
 }
 
-fn count_runs(runs: usize) -> String {
-    match runs {
-        1 => "one run".to_owned(),
-        runs => format!("{runs} runs"),
+/// A record names the first runs of a replay.
+fn of_runs(run: &RunRecord) -> String {
+    match run.replay_of.as_slice() {
+        [one] => format!("run {one}"),
+        some if some.len() < crate::store::REPLAY_OF => format!("{} runs", some.len()),
+        some => format!("{} runs or more", some.len()),
     }
 }
 
@@ -305,5 +311,6 @@ fn chapter(at: Timestamp, what: &str, detail: String) -> Chapter {
         at,
         what: what.to_owned(),
         detail,
+        attempt: None,
     }
 }

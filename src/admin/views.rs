@@ -407,6 +407,24 @@ pub struct Chapter {
     pub what: String,
     /// In words.
     pub detail: String,
+    /// Of an attempt: the same one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempted>,
+}
+
+/// An attempt at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempted {
+    /// Events of the run in it.
+    pub events: u64,
+    /// The first and the last row of them.
+    pub rows: (u64, u64),
+    /// Bytes of the whole body.
+    pub bytes: u64,
+    /// The gateway's answer, or what happened instead.
+    pub answer: String,
+    /// Milliseconds until then.
+    pub took_ms: u64,
 }
 
 /// What an import made.

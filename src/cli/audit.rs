@@ -8,6 +8,7 @@ use super::listing::{self, Listing};
 use super::{Align, Expected, Output, SelectionArguments, Session, Table};
 use crate::admin::selection::StateOf;
 use crate::admin::views::{Audit, AuditRow};
+use crate::event::words::was;
 
 /// `pintle audit`
 #[derive(Debug, Clone, Args)]
@@ -99,8 +100,9 @@ fn account(audit: &Audit, output: &mut Output) -> Result<(), Expected> {
     ))?;
     if all.dropped > 0 {
         output.line(format!(
-            "{} of the dead were dropped or have expired",
-            count(all.dropped)
+            "{} of the dead {} dropped or expired",
+            count(all.dropped),
+            was(all.dropped)
         ))?;
     }
     Ok(())

@@ -154,6 +154,20 @@ impl Client {
         read(&bytes)
     }
 
+    /// One JSON value that may take its time: `tick` is called now and then until it comes.
+    pub(super) fn get_patiently<T: DeserializeOwned>(&self, path: &str, mut tick: impl FnMut()) -> Result<T, Expected> {
+        let bytes = self.runtime.block_on(async {
+            let mut answer = std::pin::pin!(self.whole(Method::GET, path, empty()));
+            loop {
+                match tokio::time::timeout(TICK, &mut answer).await {
+                    Ok(answer) => return answer,
+                    Err(_) => tick(),
+                }
+            }
+        })?;
+        read(&bytes)
+    }
+
     /// Asks for a change; one JSON value.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Expected> {
         let body = serde_json::to_vec(body).map_err(|error| failed(error.to_string(), None))?;

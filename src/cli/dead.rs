@@ -27,19 +27,33 @@ pub struct DeadArguments {
     /// What to do; without one, list.
     #[command(subcommand)]
     pub verb: Option<DeadVerb>,
-    /// The selection of `list`, which may be left out.
+    /// The options of `list`, which may be left out.
     #[command(flatten)]
-    pub list: Box<SelectionArguments>,
+    pub list: Box<DeadListArguments>,
+}
+
+/// `pintle dead list`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct DeadListArguments {
+    /// At most so many, the newest runs' first
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Which.
+    #[command(flatten)]
+    pub selection: SelectionArguments,
 }
 
 /// The verbs of `dead`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DeadVerb {
-    /// List dead letters with their reasons
-    List(Box<SelectionArguments>),
+    /// List dead letters with their reasons, newest run first
+    #[command(after_help = "Examples:\n  pintle dead list --limit 20\n  pintle dead list --look 17 --since 1d")]
+    List(Box<DeadListArguments>),
     /// Show one: reason, event or row
+    #[command(after_help = "Examples:\n  pintle dead show 01k1\n  pintle dead show 01k1 --json")]
     Show(DeadShowArguments),
     /// Print dead letters as JSON lines
+    #[command(after_help = "Examples:\n  pintle dead export\n  pintle dead export --destination marketing --since 7d")]
     Export(Box<SelectionArguments>),
     /// Send dead letters again
     #[command(
@@ -99,7 +113,7 @@ impl DeadArguments {
     pub fn verb(self) -> Result<DeadVerb, Expected> {
         match self.verb {
             None => Ok(DeadVerb::List(self.list)),
-            Some(verb) if *self.list == SelectionArguments::default() => Ok(verb),
+            Some(verb) if *self.list == DeadListArguments::default() => Ok(verb),
             Some(_) => Err(Expected::Usage(
                 "options stand after the verb: `pintle dead list --since 1d`".to_owned(),
             )),
@@ -124,8 +138,9 @@ impl DeadSelection {
 impl DeadArguments {
     pub(super) fn run(self, session: &mut Session<'_>) -> Result<(), Expected> {
         match self.verb()? {
-            DeadVerb::List(selection) => {
-                let query = session.selection(&selection, StateOf::Events)?.pairs();
+            DeadVerb::List(wanted) => {
+                let mut query = session.selection(&wanted.selection, StateOf::Events)?.pairs();
+                query.extend(wanted.limit.map(|limit| ("limit", limit.to_string())));
                 client::with(session, Missing::Refuse, |client, output| list(client, query, output))
             }
             DeadVerb::Export(selection) => {
@@ -237,8 +252,9 @@ fn confirm(verb: &str, plan: &DeadChange, many: u64, output: &mut Output) -> Res
 fn left(change: &DeadChange, output: &mut Output) {
     if change.left > 0 {
         output.talk(format!(
-            "{} became no event and stay: mend each with `pintle dead requeue ID --event-file FILE`",
-            counted(change.left, "row")
+            "{} became no event and {}: mend each with `pintle dead requeue ID --event-file FILE`",
+            counted(change.left, "row"),
+            if change.left == 1 { "stays" } else { "stay" }
         ));
     }
 }

@@ -29,16 +29,32 @@ pub struct DestinationsArguments {
 #[derive(Debug, Clone, Subcommand)]
 pub enum DestinationsVerb {
     /// List destinations with their states
+    #[command(after_help = "Examples:\n  pintle destinations list\n  pintle destinations list --json")]
     List,
     /// Ask a gateway whether it takes the key; stores nothing there
+    #[command(
+        after_help = "Examples:\n  pintle destinations probe marketing\n  pintle destinations probe 3f1c0e8a7b11 --json"
+    )]
     Probe(DestinationArguments),
     /// Send nothing until `resume`; runs are accepted and wait
+    #[command(
+        after_help = "Examples:\n  pintle destinations pause marketing\n  pintle destinations pause 3f1c0e8a7b11 --json"
+    )]
     Pause(DestinationArguments),
     /// Go on
+    #[command(
+        after_help = "Examples:\n  pintle destinations resume marketing\n  pintle destinations resume marketing --bury"
+    )]
     Resume(ResumeArguments),
     /// Try now, without waiting for the back-off
+    #[command(
+        after_help = "Examples:\n  pintle destinations retry marketing\n  pintle destinations retry 3f1c0e8a7b11 --json"
+    )]
     Retry(DestinationArguments),
     /// Go on with the backlog under another key, and another URL
+    #[command(
+        after_help = "Examples:\n  pintle destinations rekey marketing --write-key-file new.key\n  pintle destinations rekey marketing --write-key-file - --url https://rudder.example.com"
+    )]
     Rekey(RekeyArguments),
 }
 

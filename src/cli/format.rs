@@ -25,6 +25,12 @@ pub fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{plural}", count(number))
 }
 
+/// `1 event waits`, `2,000 events wait`
+pub fn waiting(events: u64) -> String {
+    let verb = if events == 1 { "waits" } else { "wait" };
+    format!("{} {verb}", counted(events, "event"))
+}
+
 /// `3.9 MB`: three digits at most, cut and not rounded up, so that nothing looks fuller than it is.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -77,6 +83,31 @@ pub fn local_time(moment: Timestamp, zone: &TimeZone) -> String {
     )
 }
 
+/// A text in which moments stand as machines write them (`2026-08-01T12:00:00.000Z`), with local ones in their places.
+pub fn local_times(text: &str, zone: &TimeZone) -> String {
+    const SHORTEST: usize = "2026-08-01T12:00:00Z".len();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | ':' | '.' | 'T' | 'Z');
+        let end = from.find(|c: char| !is_part(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        let moment = word.trim_end_matches(['.', ':', '-']);
+        match moment.parse::<jiff::Timestamp>() {
+            Ok(parsed) if moment.len() >= SHORTEST && moment.ends_with('Z') => {
+                out.push_str(&local_time(Timestamp(parsed.as_millisecond()), zone));
+                out.push_str(word.get(moment.len()..).unwrap_or(""));
+            }
+            _ => out.push_str(word),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Text from elsewhere on one line: what moves a terminal's cursor, hides or turns text is replaced.
 pub fn printable(text: &str) -> String {
     text.chars()
@@ -111,6 +142,26 @@ pub fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_within_a_text_are_local() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(
+            local_times(
+                "cancelled at 2026-08-01T10:00:00.123Z: 12 of 3-4 events, 8:00. Z",
+                &zone
+            ),
+            "cancelled at 2026-08-01 12:00:00: 12 of 3-4 events, 8:00. Z"
+        );
+        assert_eq!(
+            local_times("until 2026-01-01T00:00:00Z.", &zone),
+            "until 2026-01-01 01:00:00."
+        );
+        assert_eq!(
+            local_times("2026-99-99T00:00:00.000Z é 7", &zone),
+            "2026-99-99T00:00:00.000Z é 7"
+        );
+    }
 
     #[test]
     fn numbers_are_read_at_a_glance() {

@@ -8,6 +8,7 @@ use super::client::{self, Missing};
 use super::format::counted;
 use super::{Expected, Session, listing};
 use crate::admin::views::Imported;
+use crate::event::words::was;
 
 /// `pintle import`
 #[derive(Debug, Clone, Args)]
@@ -32,13 +33,10 @@ impl ImportArguments {
         client::with(session, Missing::Make, |client, output| {
             let imported: Imported = client.upload(&client::path(&["import"], query), reader)?;
             if imported.runs.is_empty() {
-                return Err(Expected::NothingMatched(if imported.skipped.is_empty() {
-                    "there are no events in it".to_owned()
-                } else {
-                    format!(
-                        "all {} in it are here already",
-                        counted(imported.skipped.len() as u64, "run")
-                    )
+                return Err(Expected::NothingMatched(match imported.skipped.len() {
+                    0 => "there are no events in it".to_owned(),
+                    1 => "the run in it is here already".to_owned(),
+                    runs => format!("all {} in it are here already", counted(runs as u64, "run")),
                 }));
             }
             if output.json {
@@ -53,13 +51,15 @@ impl ImportArguments {
                 output.line(format!("run {run}"))?;
             }
             if !imported.skipped.is_empty() {
+                let skipped = imported.skipped.len() as u64;
                 output.talk(format!(
-                    "{} were here already and were left out",
-                    counted(imported.skipped.len() as u64, "run")
+                    "{} {} left out: here already",
+                    counted(skipped, "run"),
+                    was(skipped)
                 ));
             }
             if !client.is_remote() {
-                output.talk("they are delivered after the next start");
+                output.talk("what was imported is delivered after the next start");
             }
             Ok(())
         })

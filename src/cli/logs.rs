@@ -5,12 +5,13 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 use super::Globals;
 use super::expected::Expected;
@@ -20,7 +21,7 @@ use crate::config::{Log, LogFormat};
 /// The installed log.
 #[derive(Clone)]
 pub struct Logs {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     fixed: bool,
 }
 
@@ -131,8 +132,8 @@ fn is_journald(stream: Option<&str>) -> bool {
     rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-fn parse(level: &str) -> Result<EnvFilter, Expected> {
-    EnvFilter::builder().parse(level).map_err(|error| failed(&error))
+fn parse(level: &str) -> Result<Targets, Expected> {
+    level.parse().map_err(|error| failed(&error))
 }
 
 fn failed(error: &dyn std::error::Error) -> Expected {

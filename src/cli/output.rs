@@ -23,6 +23,8 @@ pub struct Output {
     talk: Talk,
     /// Whether somebody looks on while the data goes elsewhere.
     counts: bool,
+    /// Whether somebody looks on.
+    waits: bool,
     data_colour: bool,
     talk_colour: bool,
     data: Box<dyn Write + Send>,
@@ -65,6 +67,7 @@ impl Output {
             can_ask: io::stdin().is_terminal() && stderr.is_terminal(),
             talk: Talk::of(globals),
             counts: stderr.is_terminal() && !stdout.is_terminal(),
+            waits: stderr.is_terminal(),
             data_colour: colour && stdout.is_terminal(),
             talk_colour: colour && stderr.is_terminal(),
             data: Box::new(io::BufWriter::new(stdout)),
@@ -81,6 +84,7 @@ impl Output {
             can_ask: false,
             talk: Talk::of(globals),
             counts: false,
+            waits: false,
             data_colour: false,
             talk_colour: false,
             data,
@@ -144,6 +148,14 @@ impl Output {
     /// Puts a counter's text in place of its last one, where somebody looks on; an empty one takes it away.
     pub(super) fn counter(&mut self, text: &str) {
         if self.counts && self.talk >= Talk::Usual {
+            drop(write!(self.aside, "\r{text}\u{1b}[K").and_then(|()| self.aside.flush()));
+        }
+    }
+
+    /// The same while nothing comes at all, so also where the data goes to the terminal.
+    pub(super) fn waiting(&mut self, text: &str) {
+        if self.waits && self.talk >= Talk::Usual {
+            let text = format::cut(text, self.width.saturating_sub(1));
             drop(write!(self.aside, "\r{text}\u{1b}[K").and_then(|()| self.aside.flush()));
         }
     }

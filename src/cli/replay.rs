@@ -28,8 +28,10 @@ pub struct ReplayArguments {
 #[derive(Debug, Clone, Subcommand)]
 pub enum ReplayVerb {
     /// List replays
+    #[command(after_help = "Examples:\n  pintle replay list\n  pintle replay list --json")]
     List,
     /// Cancel a replay: what of it was not sent yet
+    #[command(after_help = "Examples:\n  pintle replay cancel 01k1\n  pintle replay cancel 01k1 --json")]
     Cancel(ReplayCancelArguments),
 }
 
@@ -218,7 +220,11 @@ fn show_plan(plan: &ReplayShown, output: &mut Output) -> Result<(), Expected> {
     if plan.pending > 0 {
         facts.push((
             "left out",
-            format!("{}, which wait anyway", counted(plan.pending, "event")),
+            format!(
+                "{}, which {} anyway",
+                counted(plan.pending, "event"),
+                if plan.pending == 1 { "waits" } else { "wait" }
+            ),
         ));
     }
     if plan.dead > 0 {

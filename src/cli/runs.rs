@@ -33,8 +33,10 @@ pub struct RunsArguments {
 #[derive(Debug, Clone, Subcommand)]
 pub enum RunsVerb {
     /// List runs, newest first
+    #[command(after_help = "Examples:\n  pintle runs list --limit 20\n  pintle runs list --look 17 --since 3d --json")]
     List(Box<RunsListArguments>),
     /// Show one run
+    #[command(after_help = "Examples:\n  pintle runs show 01k1\n  pintle runs show 01k1 --json")]
     Show(RunsShowArguments),
 }
 
@@ -174,11 +176,12 @@ fn show_run(run: &Run, output: &mut Output) -> Result<(), Expected> {
         ("instance", &run.looker.instance),
         ("plan", &run.looker.plan_id),
         ("webhook id", &run.looker.webhook_id),
-        ("error", &run.error),
     ];
     for (name, value) in looker {
         facts.extend(value.clone().map(|value| (name, value)));
     }
+    let error = run.error.as_deref();
+    facts.extend(error.map(|error| ("error", super::format::local_times(error, &output.zone))));
     facts.extend(run.stored_at.map(|at| ("stored", output.time(at))));
     facts.extend(run.delivered_at.map(|at| ("delivered", output.time(at))));
     facts.push((

@@ -62,11 +62,7 @@ impl ServeArguments {
             Ok(Ending::Drained { waiting }) => {
                 output.talk(format!(
                     "drained: nothing was in hand any more; {} on the disk for the next start",
-                    if waiting == 1 {
-                        "1 event waits".to_owned()
-                    } else {
-                        format!("{} events wait", super::format::count(waiting))
-                    }
+                    super::format::waiting(waiting)
                 ));
                 Ok(())
             }

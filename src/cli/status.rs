@@ -158,37 +158,40 @@ fn sentence(status: &Status, output: &Output) -> (Tone, String) {
             .since
             .map_or(String::new(), |at| format!(" since {}", output.time(at)));
         let text = format!(
-            "{} is held{since}: {} are kept.",
+            "{} is held{since}: {} kept.",
             held.id,
-            counted(held.backlog.events, "event")
+            numbered(held.backlog.events, "is", "are")
         );
         return (Tone::Bad, text);
     }
     if let Some(away) = in_trouble("backing_off") {
         let text = format!(
-            "{} does not take events now: {} are kept and tried again.",
+            "{} does not take events now: {} kept and tried again.",
             away.id,
-            counted(away.backlog.events, "event")
+            numbered(away.backlog.events, "is", "are")
         );
         return (Tone::Warning, text);
     }
     if let Some(paused) = in_trouble("paused") {
         let text = format!(
-            "{} is paused: {} wait.",
+            "{} is paused: {}.",
             paused.id,
-            counted(paused.backlog.events, "event")
+            numbered(paused.backlog.events, "waits", "wait")
         );
         return (Tone::Warning, text);
     }
     let waiting = status.backlog.events;
     if waiting > 0 && status.started_at.is_none() {
-        let text = format!("No server runs: {} wait for the next start.", counted(waiting, "event"));
+        let text = format!(
+            "No server runs: {} for the next start.",
+            numbered(waiting, "waits", "wait")
+        );
         return (Tone::Warning, text);
     }
     let waits = if waiting == 0 {
         "nothing waits".to_owned()
     } else {
-        format!("{} are on their way", counted(waiting, "event"))
+        format!("{} on the way", numbered(waiting, "is", "are"))
     };
     match status.dead_letters {
         0 => (Tone::Good, format!("All is well: {waits}.")),
@@ -200,4 +203,10 @@ fn sentence(status: &Status, output: &Output) -> (Tone, String) {
             ),
         ),
     }
+}
+
+/// `1 event waits`, `20 events wait`
+fn numbered(events: u64, one: &str, more: &str) -> String {
+    let verb = if events == 1 { one } else { more };
+    format!("{} {verb}", counted(events, "event"))
 }

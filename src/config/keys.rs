@@ -132,7 +132,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(looker.ca_file, AtStart, Open, Text, |given| given.path(), path),
     key!(looker.first_row_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, 7 * DAY), duration),
     key!(looker.idle_timeout, WhileRunning, Open, Text, |given| given.duration(TENTH, DAY), duration),
-    key!(looker.max_row_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 256 << 20), size),
+    key!(looker.max_row_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, types::MAX_ROW_BYTES), size),
     key!(looker.max_document_bytes, WhileRunning, Open, Text, |given| given.size(1 << 10, 1 << 50), size),
     key!(looker.max_spool_bytes, WhileRunning, Open, Text, |given| given.size(0, 1 << 50), size),
 
@@ -259,7 +259,7 @@ fn timezone(given: Given<'_>) -> Read<String> {
 fn log_level(given: Given<'_>) -> Read<String> {
     let level = given.text()?;
     let good = if level.contains('=') {
-        tracing_subscriber::EnvFilter::builder().parse(&level).is_ok()
+        level.parse::<tracing_subscriber::filter::Targets>().is_ok()
     } else {
         LEVELS.contains(&level.as_str())
     };

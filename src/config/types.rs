@@ -10,6 +10,9 @@ use crate::event::{Secret, WriteKey};
 /// What one request may hold at the gateway, decompressed; more is 413.
 pub const GATEWAY_MAX_BYTES: u64 = 4_096_000;
 
+/// The largest `looker.max_row_bytes`. The store reads chunks that hold a row of that size.
+pub const MAX_ROW_BYTES: u64 = 256 << 20;
+
 /// What a batch of one event adds to it: `{"batch":[…]}`, `timestamp` and `sentAt`, rounded up.
 pub const BATCH_FRAME_BYTES: u64 = 200;
 

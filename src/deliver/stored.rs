@@ -7,6 +7,9 @@ use super::backlog::{AttemptNote, Backlog, BacklogError, Lease, LeasedEvent};
 use crate::event::{RunId, Timestamp};
 use crate::store::{self, Leased, Position, Queue};
 
+/// The last event of a read may pass its limit by about this much.
+const OVERSHOOT: usize = 64 << 10;
+
 /// A line of a destination's queue in the store.
 pub struct StoredBacklog(
     /// The queue.
@@ -17,6 +20,8 @@ impl Backlog for StoredBacklog {
     type Position = Position;
 
     fn read(&mut self, max_events: usize, max_bytes: usize, lease: &mut Lease<Position>) -> Result<(), BacklogError> {
+        // Growing by doubling would take up to three times of what is read.
+        lease.bytes.reserve_exact(max_bytes.saturating_add(OVERSHOOT));
         let leased = self.0.read(max_events, max_bytes, &mut lease.bytes)?;
         lease.events.extend(leased.into_iter().map(|one| LeasedEvent {
             position: one.position,

@@ -15,6 +15,7 @@ use url::Url;
 use super::answer::duration;
 use super::pipe::{Failure, Piece, Progress};
 use super::request::describe;
+use crate::event::failure::plain;
 use crate::event::network::CarefulResolver;
 use crate::event::tls::{TrustError, client_settings};
 
@@ -177,7 +178,7 @@ impl Downloads {
 }
 
 fn broken(what: &str, error: reqwest::Error) -> Failure {
-    let why = describe(&error.without_url());
+    let why = plain(&error.without_url());
     Failure::counted(502, format!("{what}: {why}"))
 }
 

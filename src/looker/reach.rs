@@ -28,7 +28,7 @@ impl Reach {
     /// `HEAD` of a URL, which must hold no credential.
     pub async fn ask(&self, url: &str, timeout: Duration) -> Result<Reached, String> {
         let response = self.0.head(url).timeout(timeout).send().await;
-        let response = response.map_err(|error| super::request::describe(&error.without_url()))?;
+        let response = response.map_err(|error| crate::event::failure::plain(&error.without_url()))?;
         Ok(Reached {
             status: response.status().as_u16(),
             date: response

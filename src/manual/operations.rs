@@ -19,6 +19,11 @@
 //! The log has a line when a run begins, is stored and is delivered in full. Where more than 20 runs are delivered in ten
 //! seconds, the further ones have one line together. `pintle_tasks` counts what is under way inside.
 //!
+//! Lists come newest first and take the memory of a page, however long they are; `--limit N` (`?limit=N` of `GET
+//! /api/runs`, `/api/replay` and `/api/dead`; without it all of them, as a stream) ends them early. Runs and webhook ids are
+//! found at once. `pintle trace` with a messageId reads what is stored from the newest on: `--since` or `--run` says where
+//! to look and makes that quick.
+//!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!
 //! ## A gateway is away
@@ -29,6 +34,9 @@
 //!
 //! A destination that is *held* needs a hand: its key or its address is wrong, or it refuses everything. `pintle
 //! destinations list` says which of them. For key and address pintle asks once a minute and goes on by itself.
+//! `pintle destinations rekey` gives it another key while everything runs. Where the configuration names the destination,
+//! that counts until what the configuration says of it changes; write the new key there too, for a store that is made
+//! anew knows nothing else.
 //!
 //! ## Rows that did not make it
 //!
@@ -39,7 +47,7 @@
 //! ## Send again
 //!
 //! `pintle replay` with a selection shows its plan first, with a warning where older values would overwrite newer ones.
-//! It goes behind live events, survives a restart, and can be cancelled.
+//! It goes behind live events, survives a restart, and can be cancelled: then it keeps nothing in the history any more.
 //!
 //! ## Change and stop
 //!

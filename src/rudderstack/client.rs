@@ -18,6 +18,7 @@ use super::request::Body;
 use super::url::{DataPlane, origin_of};
 use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
+use crate::event::failure::plain;
 use crate::event::network::{CarefulResolver, ForbiddenAddress, is_forbidden};
 use crate::event::tls::{TrustError, client_settings};
 use crate::event::{Destination, Timestamp};
@@ -266,9 +267,8 @@ pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, T
     Ok(config)
 }
 
-/// What a failed request is, and the chain of its causes as text, without the URL.
+/// What a failed request is, and why in plain words, without the URL.
 fn classified(error: &reqwest::Error) -> (Transport, String) {
-    let mut text = String::new();
     let mut reset = false;
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -281,13 +281,6 @@ fn classified(error: &reqwest::Error) -> (Transport, String) {
                     | io::ErrorKind::UnexpectedEof
             );
         }
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
         cause = inner.source();
     }
     let transport = if error.is_connect() || error.is_builder() {
@@ -297,13 +290,11 @@ fn classified(error: &reqwest::Error) -> (Transport, String) {
     } else {
         Transport::Reset
     };
-    if text.is_empty() {
-        text = if error.is_timeout() {
-            "timed out"
-        } else {
-            "the request failed"
-        }
-        .to_owned();
-    }
+    // The error's own text names the URL; its causes do not.
+    let text = match error.source() {
+        Some(cause) => plain(cause),
+        None if error.is_timeout() => "timed out".to_owned(),
+        None => "the request failed".to_owned(),
+    };
     (transport, text)
 }

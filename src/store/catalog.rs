@@ -13,12 +13,14 @@
 //! | `d` destination | URL, key, name, number, pause, learned limits |
 //! | `k` id | another id of a destination, after a rekey |
 //! | `q` number line commit | what waits for a destination, in order |
+//! | `n` number | what waits for a destination, written by a stop, removed by the next start |
 //! | `c` number line | how far a destination's line is |
 //! | `v` digest | the run of a delivery |
 //! | `p` digest | the last run with these rows of a plan |
 //! | `e` run row | what became of one row's dead letter |
 //! | `a` run n | the last attempts |
 //! | `t` run n | the runs that a replay refers to |
+//! | `w` `y` `l` | lists of runs by what they are asked for: see `lookup` |
 //!
 //! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it at
 //! the latest 100 ms later. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
@@ -31,7 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ballast::Ballast;
-use super::copying::{Copier, Copy, is_unfinished};
+use super::copying::{Copier, Copying, is_unfinished};
 use super::database::{self, Database, Shape};
 use super::error::{Error, Result};
 use super::keys;
@@ -118,7 +120,7 @@ pub(super) struct Open {
     /// Bytes on the disk after the last copy.
     pub(super) settled_bytes: u64,
     /// The next generation, while it is made.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<Copying>,
     /// Why that could not be done.
     pub(super) copy_failed: Option<Error>,
 }
@@ -142,7 +144,11 @@ impl Catalog {
         let unfinished = folder.join(format!("catalog.{generation}.new"));
         let database = Database::create(&unfinished, SHAPE)?;
         let format = serde_json::to_vec(&FORMAT).map_err(|error| Error::damaged("format", error.to_string()))?;
-        for (key, value) in [(keys::FORMAT, format.as_slice()), (keys::UNFINISHED, &[])] {
+        for (key, value) in [
+            (keys::FORMAT, format.as_slice()),
+            (keys::UNFINISHED, &[]),
+            (keys::LISTS, &[]),
+        ] {
             let inserted = database.db.insert(key, value);
             inserted.map_err(|error| Error::sled("creating it", &unfinished, &error))?;
         }

@@ -16,10 +16,13 @@ use std::cell::RefCell;
 use super::error::{Error, Result};
 use super::users::IdFilter;
 use super::varint;
+use crate::config::MAX_ROW_BYTES;
 use crate::event::RunId;
 
 /// Records are cut into chunks of about this many bytes before compression.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
+/// What a chunk may hold, unpacked: one row of the largest kind, its reason, and what was collected before it.
+const MAX_RAW: usize = MAX_ROW_BYTES as usize + (1 << 20);
 /// The largest value in a segment: below sled's limit of `segment_size / 4`, past which it would use blob files.
 pub(super) const MAX_VALUE: usize = 448 << 10;
 
@@ -193,11 +196,20 @@ pub(super) struct Placing<'a> {
     pub(super) mend: bool,
 }
 
-/// The values that hold a chunk: one, or several for a payload that is too large for one.
-pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Vec<Vec<u8>> {
+/// The values that hold a chunk: one, or several for a payload that is too large for one. A closing record has to fit
+/// into the first of them.
+pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Result<Vec<Vec<u8>>> {
     let record = placing.last.unwrap_or(&[]);
     let room = MAX_VALUE.saturating_sub(HEADER);
-    let first_room = room.saturating_sub(record.len()).max(1);
+    let Some(first_room) = room.checked_sub(record.len()) else {
+        return Err(Error::Refused {
+            what: format!(
+                "the closing record of run {} has {} bytes, and {room} fit; a replay of fewer runs at once has a smaller one",
+                placing.run,
+                record.len()
+            ),
+        });
+    };
     let (first, rest) = packed.payload.split_at(packed.payload.len().min(first_room));
     let pieces: Vec<&[u8]> = std::iter::once(first).chain(rest.chunks(room)).collect();
     let parts = pieces.len() as u16;
@@ -234,7 +246,7 @@ pub(super) fn encode(packed: &Packed, placing: Placing<'_>) -> Vec<Vec<u8>> {
         }
         values.push(value);
     }
-    values
+    Ok(values)
 }
 
 /// CRC-32 over a value without the four bytes that hold it.
@@ -349,8 +361,8 @@ impl Chunk {
     /// From the pieces of all its values, in order. The largest possible chunk bounds what is unpacked.
     pub(super) fn unpack(header: Header, payload: &[u8]) -> std::result::Result<Self, String> {
         let raw_len = header.raw_len as usize;
-        if raw_len > (64 << 20) {
-            return Err(format!("{raw_len} bytes in one chunk"));
+        if raw_len > MAX_RAW {
+            return Err(format!("{raw_len} bytes in one chunk, and {MAX_RAW} may be"));
         }
         let raw = match header.codec {
             CODEC_RAW => payload.to_vec(),
@@ -370,6 +382,11 @@ impl Chunk {
             total: self.raw.len(),
             row: previous_row,
         }
+    }
+
+    /// Its records as they lie one behind the other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.raw
     }
 
     /// All records.
@@ -438,6 +455,9 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     use super::*;
     use crate::event::Timestamp;
+
+    // Whatever a row limit lets in can be read again.
+    const _: () = assert!(MAX_RAW >= MAX_ROW_BYTES as usize + 2 * CHUNK_BYTES);
     use proptest::prelude::*;
 
     fn run() -> RunId {
@@ -472,7 +492,7 @@ mod tests {
             }
             let packed = builder.pack().unwrap();
             prop_assert_eq!(builder.raw_len(), 0);
-            let chunk = unpack(&encode(&packed, Placing { run: run(), sequence: 3, last: Some(b"{}"), mend: false }));
+            let chunk = unpack(&encode(&packed, Placing { run: run(), sequence: 3, last: Some(b"{}"), mend: false }).unwrap());
             let got: Vec<_> = chunk.records().map(|record| match record.unwrap() {
                 Record::Event { row, stored, .. } => (row, true, stored.to_vec()),
                 Record::Dead { row, json, reason } => { assert_eq!(reason, "why"); (row, false, json.to_vec()) }
@@ -486,7 +506,7 @@ mod tests {
             for row in 1..20 {
                 builder.event(row, false, format!("{{\"n\":{row}").as_bytes(), &[]);
             }
-            let mut value = encode(&builder.pack().unwrap(), Placing { run: run(), sequence: 0, last: Some(b"{\"a\":1}"), mend: false }).remove(0);
+            let mut value = encode(&builder.pack().unwrap(), Placing { run: run(), sequence: 0, last: Some(b"{\"a\":1}"), mend: false }).unwrap().remove(0);
             let at = at % value.len();
             value[at] ^= 1 << bit;
             prop_assert!(decode_value(&value).is_err());
@@ -516,11 +536,62 @@ mod tests {
                 last: Some(&[b' '; 2000]),
                 mend: false,
             },
-        );
+        )
+        .unwrap();
         assert!(values.len() > 4 && values.iter().all(|value| value.len() <= MAX_VALUE));
         let chunk = unpack(&values);
         let records: Vec<_> = chunk.records().collect();
         assert!(matches!(records.as_slice(), [Ok(Record::Event { stored, .. })] if *stored == noise.as_slice()));
+    }
+
+    /// The largest row that the configuration lets in comes back: here one of 70 MB.
+    #[test]
+    fn a_row_of_many_megabytes_comes_back() {
+        let mut builder = Builder::new().unwrap();
+        let row = vec![b' '; 70 << 20];
+        builder.dead(1, "too large", &row);
+        let values = encode(
+            &builder.pack().unwrap(),
+            Placing {
+                run: run(),
+                sequence: 0,
+                last: None,
+                mend: false,
+            },
+        )
+        .unwrap();
+        let chunk = unpack(&values);
+        let mut records = chunk.records();
+        assert!(matches!(records.next(), Some(Ok(Record::Dead { json, .. })) if json == row));
+    }
+
+    /// sled puts a value that is too large into a file of its own, which it never syncs.
+    #[test]
+    fn a_closing_record_of_any_length_gives_values_that_fit_or_none() {
+        let mut builder = Builder::new().unwrap();
+        builder.event(1, false, b"{\"n\":1", &[]);
+        let packed = builder.pack().unwrap();
+        let most = MAX_VALUE - HEADER;
+        for len in [most - packed.payload.len(), most - 1, most] {
+            let placing = Placing {
+                run: run(),
+                sequence: 0,
+                last: Some(&vec![b' '; len]),
+                mend: false,
+            };
+            let values = encode(&packed, placing).unwrap();
+            assert!(values.iter().all(|value| value.len() <= MAX_VALUE), "{len}");
+            assert_eq!(decode_value(&values[0]).unwrap().record.len(), len);
+            assert_eq!(unpack(&values).records().count(), 1);
+        }
+        let placing = Placing {
+            run: run(),
+            sequence: 0,
+            last: Some(&vec![b' '; most + 1]),
+            mend: false,
+        };
+        let error = encode(&packed, placing).unwrap_err().to_string();
+        assert!(error.contains("a replay of fewer runs"), "{error}");
     }
 
     #[test]
@@ -539,6 +610,7 @@ mod tests {
                 mend: false,
             },
         )
+        .unwrap()
         .remove(0);
         let good = decode_value(&value).unwrap();
         let good = (good.header, good.piece.to_vec());

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys::{self, Number};
+use super::lookup;
 use super::records::{Extent, Queued, Seen};
 use super::run::RunRecord;
 use super::segment::SegmentId;
@@ -31,16 +32,28 @@ pub(super) struct Closed {
     /// Chunks of the run, this one included.
     #[serde(default)]
     pub(super) chunks: u32,
-    /// Runs whose events a replay sends without a copy.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) references: Vec<Reference>,
+    /// How many runs' events a replay sends without a copy: the catalog has their ids.
+    #[serde(default, skip_serializing_if = "is_none", deserialize_with = "how_many")]
+    pub(super) references: u64,
 }
 
-/// A part of a replay: events of another run, or (`run` its own id) what it copied itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reference {
-    pub(super) run: RunId,
-    pub(super) events: u64,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A number, or a list, as it was kept before: its length.
+fn how_many<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Number(u64),
+        List(Vec<serde::de::IgnoredAny>),
+    }
+    Ok(match Kept::deserialize(deserializer)? {
+        Kept::Number(number) => number,
+        Kept::List(list) => list.len() as u64,
+    })
 }
 
 /// A destination as a run knows it.
@@ -67,14 +80,9 @@ impl Closed {
             changes.next_group();
             put_extent(id, segment, extent, changes);
         }
-        for (number, reference) in self.references.iter().enumerate() {
-            if number % 64 == 0 {
-                changes.next_group();
-            }
-            changes.put(keys::reference(id, number as u32), reference)?;
-        }
         changes.next_group();
         changes.put(keys::run(id), &self.run)?;
+        lookup::enlist(&self.run, changes);
         changes.remove(keys::open_run(id));
         let at = self.run.stored_at.unwrap_or(self.run.received_at);
         if self.run.pending > 0 {

@@ -10,6 +10,7 @@
 //!    synced: the one atomic point. Before it `catalog.K` is the catalog, after it `catalog.K+1` is;
 //! 6. `catalog.K` is closed and removed.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +50,7 @@ fn limit(settled: u64) -> u64 {
 }
 
 /// How far a copy is, as the open catalog knows it.
-pub(super) enum Copy {
+pub(super) enum Copying {
     /// Pairs with keys below `until` are in it.
     Filling {
         copy: Database,
@@ -60,7 +61,7 @@ pub(super) enum Copy {
     Settling { since: Vec<Vec<Change>>, bytes: usize },
 }
 
-impl Copy {
+impl Copying {
     /// A change that the catalog has made. False: the copy is to be given up.
     pub(super) fn follow(&mut self, group: &[Change]) -> Result<bool> {
         match self {
@@ -169,22 +170,25 @@ impl Catalog {
 impl Work {
     fn run(self) {
         let begun = Instant::now();
-        let ended = self.copy();
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| self.copy())).unwrap_or_else(|_| {
+            Err(Error::damaged(
+                "the copy of the catalog",
+                "the thread that makes it panicked",
+            ))
+        });
         let whole = matches!(ended, Ok(true));
         if !whole {
-            // Nobody follows any more; then what there is of it can go.
-            drop(self.open.with(|open| open.copy.take()));
+            // Nobody follows any more; then what there is of it can go. It is tried again when the catalog has grown further.
+            drop(self.open.with(|open| {
+                open.settled_bytes = open.database.as_ref().map_or(0, Database::bytes);
+                open.copy.take()
+            }));
         }
         let cleared = if whole { Ok(()) } else { self.clear() };
         match ended.and_then(|whole| cleared.map(|()| whole)) {
             Ok(true) => tracing::info!(generation = self.next, took = ?begun.elapsed(), "catalog_copied"),
             Ok(false) => tracing::info!(generation = self.next, "catalog_copy_given_up"),
-            Err(error) if error.is_disk_full() => {
-                // It goes on as it is; the copy is tried again when it has grown further.
-                tracing::warn!(%error, "catalog_not_copied");
-                self.open
-                    .with(|open| open.settled_bytes = open.database.as_ref().map_or(0, Database::bytes));
-            }
+            Err(error) if error.is_disk_full() => tracing::warn!(%error, "catalog_not_copied"),
             Err(error) => self.open.with(|open| open.copy_failed = Some(error)),
         }
     }
@@ -212,7 +216,7 @@ impl Work {
         let copy = Database::create(&unfinished, SHAPE)?;
         database::write_file(&unfinished.join(UNFINISHED), b"a copy that is not whole\n")?;
         self.open.with(|open| {
-            open.copy = Some(Copy::Filling {
+            open.copy = Some(Copying::Filling {
                 copy,
                 until: Vec::new(),
                 unsynced: 0,
@@ -263,7 +267,6 @@ impl Work {
             return Ok(None);
         };
         catch_up(&database, &since)?;
-        database.sync()?;
         let path = database.path();
         let mark = path.join(UNFINISHED);
         std::fs::remove_file(&mark).map_err(|error| Error::io("failed to remove", &mark, &error))?;
@@ -280,7 +283,7 @@ impl Work {
 /// What changed since, if it is more than `least`, or if `least` is nothing; none too where the copy was given up.
 fn take_since(open: &mut Open, least: usize) -> Option<Vec<Vec<Change>>> {
     match &mut open.copy {
-        Some(Copy::Settling { since, bytes }) if *bytes > least || least == 0 => {
+        Some(Copying::Settling { since, bytes }) if *bytes > least || least == 0 => {
             *bytes = 0;
             Some(std::mem::take(since))
         }
@@ -308,7 +311,7 @@ fn slice(open: &mut Open) -> Result<Option<bool>> {
     let Some(from) = &open.database else {
         return Ok(None);
     };
-    let Some(Copy::Filling { copy, until, unsynced }) = &mut open.copy else {
+    let Some(Copying::Filling { copy, until, unsynced }) = &mut open.copy else {
         return Ok(None);
     };
     let first = until.clone();
@@ -341,7 +344,7 @@ fn slice(open: &mut Open) -> Result<Option<bool>> {
         return Ok(Some(false));
     }
     copy.sync()?;
-    open.copy = Some(Copy::Settling {
+    open.copy = Some(Copying::Settling {
         since: Vec::new(),
         bytes: 0,
     });

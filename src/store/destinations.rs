@@ -8,7 +8,7 @@ use super::commit::ClosedDestination;
 use super::error::{Error, Result};
 use super::keys::{self, Line, Number};
 use super::parking::Guarded;
-use super::records::{Cursor, DestinationRecord, Queued};
+use super::records::{Cursor, DestinationRecord, KeptCount, LineEnds, Queued};
 use super::state::Inner;
 use crate::event::{Destination, DestinationId, Timestamp, WriteKey};
 
@@ -115,16 +115,21 @@ impl Inner {
         Ok(destination.clone())
     }
 
-    /// A named destination may have got another URL or key in the configuration: that is what counts from now on.
+    /// A named destination may have got another URL or key in the configuration: that is what counts from now on. One that
+    /// a rekey took the place of is no news.
     fn follow_configuration(&self, state: &DestinationState, destination: &Destination) -> Result<()> {
         let changed = state.record.with(|record| {
-            if destination.name.is_none()
-                || (record.url == destination.url && record.key == destination.write_key.expose())
-            {
+            let same = record.url == destination.url && record.key == destination.write_key.expose();
+            if destination.name.is_none() || same {
+                return None;
+            }
+            let configured = DestinationId::of(&destination.url, &destination.write_key);
+            if record.instead_of.as_ref() == Some(&configured) {
                 return None;
             }
             record.url.clone_from(&destination.url);
             record.key = destination.write_key.expose().to_owned();
+            record.instead_of = None;
             Some(record.clone())
         });
         changed.map_or(Ok(()), |record| self.keep_destination(&record))
@@ -153,6 +158,7 @@ impl Inner {
                 number,
                 paused: false,
                 learned: None,
+                instead_of: None,
             };
             let state = Arc::new(DestinationState::new(record.clone()));
             all.insert(destination.id.clone(), state);
@@ -236,14 +242,75 @@ impl Inner {
         self.catalog.apply(changes)
     }
 
-    /// Counts what waits for a destination and what it was given, from the catalog.
-    pub(super) fn recount(&self, state: &DestinationState) -> Result<()> {
+    /// What waits for each destination and what it was given. Where the stop before has counted it, and nothing was found
+    /// out of order since, that count is taken; else all that waits is looked at.
+    pub(super) fn count_destinations(&self, in_order: bool) -> Result<()> {
+        let states: Vec<_> = self.destinations.with(|all| all.values().cloned().collect());
+        let mut changes = Changes::new();
+        let mut anew = Vec::new();
+        for state in states {
+            for line in Line::ALL {
+                let cursor: Option<Cursor> = self.catalog.get(&keys::cursor(state.number, line))?;
+                state.add_delivered(cursor.unwrap_or_default().delivered);
+            }
+            let key = keys::counted(state.number);
+            if let Some(counted) = self.catalog.get::<KeptCount>(&key)? {
+                changes.next_group();
+                changes.remove(key);
+                if in_order && counted.lines == self.line_ends(&state)? {
+                    state.add_waiting(counted.events, counted.bytes);
+                    continue;
+                }
+            }
+            anew.push(state);
+        }
+        // Before anything else waits: the count is of the past then.
+        self.catalog.apply(changes)?;
+        self.catalog.commit()?;
+        anew.iter().try_for_each(|state| self.recount(state))
+    }
+
+    /// What the next start need not count. Nothing may be added or acknowledged after it.
+    pub(super) fn keep_counts(&self) -> Result<()> {
+        let states: Vec<_> = self.destinations.with(|all| all.values().cloned().collect());
+        let mut changes = Changes::new();
+        for state in states {
+            let waiting = state.waiting.with(|waiting| *waiting);
+            let counted = KeptCount {
+                events: waiting.events,
+                bytes: waiting.bytes,
+                lines: self.line_ends(&state)?,
+            };
+            if counted.events > 0 {
+                changes.next_group();
+                changes.put(keys::counted(state.number), &counted)?;
+            }
+        }
+        self.catalog.apply(changes)
+    }
+
+    fn line_ends(&self, state: &DestinationState) -> Result<Vec<LineEnds>> {
+        let ends = Line::ALL.iter().map(|&line| {
+            let cursor: Option<Cursor> = self.catalog.get(&keys::cursor(state.number, line))?;
+            let cursor = cursor.unwrap_or_default();
+            let prefix = keys::line(state.number, line);
+            let end = keys::queued(state.number, line, u64::MAX);
+            let last = self.catalog.page_back(&prefix, &end, 1)?;
+            Ok(LineEnds {
+                item: cursor.item,
+                done: cursor.done,
+                last: last.first().and_then(|(key, _)| keys::queued_commit(key)),
+            })
+        });
+        ends.collect()
+    }
+
+    fn recount(&self, state: &DestinationState) -> Result<()> {
         for line in Line::ALL {
             let cursor = self
                 .catalog
                 .get::<Cursor>(&keys::cursor(state.number, line))?
                 .unwrap_or_default();
-            state.add_delivered(cursor.delivered);
             self.catalog.each(&keys::line(state.number, line), |key, value| {
                 let queued: Queued = super::catalog::decode(key, value)?;
                 let current = keys::queued_commit(key) == Some(cursor.item);

@@ -7,6 +7,7 @@ use super::catalog::{Changes, decode};
 use super::error::Result;
 use super::keys;
 use super::letters;
+use super::lookup;
 use super::records::{Letter, LetterState, Seen};
 use super::run::{RunRecord, RunState};
 use super::state::Inner;
@@ -81,6 +82,7 @@ impl Inner {
                 run.dead_letters -= expired;
                 let mut changes = Changes::new();
                 changes.put(keys::run(run.id), &run)?;
+                lookup::note_letters(&run, &mut changes);
                 self.catalog.apply(changes)?;
             }
             *seen = run;
@@ -102,6 +104,7 @@ impl Inner {
 
     fn forget_run(&self, run: &RunRecord) -> Result<()> {
         let mut old = vec![keys::run(run.id)];
+        old.extend(lookup::keys_of(run));
         for prefix in [
             keys::attempts_of(run.id),
             keys::letters_of(run.id),

@@ -5,11 +5,14 @@ use super::error::Result;
 use super::queue::finish;
 use super::records::{Letter, Place};
 use super::run::RunRecord;
+use super::runs::Mending;
 use super::state::Inner;
+use crate::event::RunId;
 
 /// Finds a run's rows by binary search over its chunks.
 pub(super) struct Finder<'a> {
     store: &'a Inner,
+    run: RunId,
     places: Vec<Place>,
     timestamp: String,
     replay: Option<RunRecord>,
@@ -27,6 +30,7 @@ impl<'a> Finder<'a> {
         let places = store.places(run.id)?;
         Ok(Self {
             store,
+            run: run.id,
             places,
             timestamp: run.timestamp.to_rfc3339(),
             replay: store.is_replay(run.id)?.then(|| run.clone()),
@@ -37,8 +41,10 @@ impl<'a> Finder<'a> {
     /// The event of a row, open at its end: the mended one where the letter has one.
     pub(super) fn event(&mut self, row: u64, letter: Option<&Letter>) -> Result<Option<Vec<u8>>> {
         let mut buffer = Vec::new();
-        if self.store.mended(letter, &mut buffer, &self.timestamp)? {
-            return Ok(Some(buffer));
+        match self.store.mended(self.run, row, letter, &mut buffer, &self.timestamp)? {
+            Mending::Here => return Ok(Some(buffer)),
+            Mending::Gone => return Ok(None),
+            Mending::None => {}
         }
         if let Some(run) = self.replay.clone() {
             let mut found = None;

@@ -38,9 +38,14 @@ pub(super) const ALIASES: &[u8] = b"k";
 pub(super) const OPEN_RUNS: &[u8] = b"o";
 pub(super) const DELIVERIES: &[u8] = b"v";
 pub(super) const REPEATS: &[u8] = b"p";
+pub(super) const REPLAYS: &[u8] = b"y";
+pub(super) const LETTERED: &[u8] = b"l";
+const WEBHOOKS: &[u8] = b"w";
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// The catalog does not know of all segments yet.
 pub(super) const UNFINISHED: &[u8] = b"munfinished";
+/// The lists of `lookup` are there.
+pub(super) const LISTS: &[u8] = b"mlists";
 pub(super) const HIGH_WATER: &[u8] = b"mhigh";
 pub(super) const TOTALS: &[u8] = b"mtotals";
 
@@ -55,7 +60,7 @@ pub(super) fn run(id: RunId) -> Vec<u8> {
     join(&[RUNS, &id.to_bytes()])
 }
 
-/// The run of a key that [`run`], [`open_run`], [`extents_of`] or [`letter`] made.
+/// The run of a key that [`run`], [`open_run`], [`extents_of`], [`letter`], [`replay`] or [`lettered`] made.
 pub(super) fn run_of(key: &[u8]) -> Option<RunId> {
     key.get(1..17)?.try_into().ok().map(RunId::from_bytes)
 }
@@ -134,12 +139,41 @@ pub(super) fn cursor(number: Number, line: Line) -> Vec<u8> {
     join(&[b"c", &number.to_be_bytes(), &[line.byte()]])
 }
 
+/// What waits for a destination, as a stop has counted it.
+pub(super) fn counted(number: Number) -> Vec<u8> {
+    join(&[b"n", &number.to_be_bytes()])
+}
+
 pub(super) fn delivery(digest: &[u8; 32]) -> Vec<u8> {
     join(&[DELIVERIES, digest])
 }
 
 pub(super) fn repeat(digest: &[u8; 16]) -> Vec<u8> {
     join(&[REPEATS, digest])
+}
+
+/// The keys of a webhook id's runs begin so.
+pub(super) fn webhooks_of(webhook_id: &str) -> Vec<u8> {
+    use sha2::Digest;
+    let hash = sha2::Sha256::digest(webhook_id.as_bytes());
+    join(&[WEBHOOKS, hash.first_chunk::<8>().map_or(&[], <[u8; 8]>::as_slice)])
+}
+
+pub(super) fn webhook(webhook_id: &str, run: RunId) -> Vec<u8> {
+    join(&[&webhooks_of(webhook_id), &run.to_bytes()])
+}
+
+/// The run of a key that [`webhook`] made.
+pub(super) fn webhook_run(key: &[u8]) -> Option<RunId> {
+    key.get(9..25)?.try_into().ok().map(RunId::from_bytes)
+}
+
+pub(super) fn replay(run: RunId) -> Vec<u8> {
+    join(&[REPLAYS, &run.to_bytes()])
+}
+
+pub(super) fn lettered(run: RunId) -> Vec<u8> {
+    join(&[LETTERED, &run.to_bytes()])
 }
 
 pub(super) fn letters_of(run: RunId) -> Vec<u8> {

@@ -11,6 +11,7 @@ use super::chunk::Record;
 use super::error::{Error, Result};
 use super::finder::{Finder, Found};
 use super::keys;
+use super::lookup;
 use super::records::{Letter, LetterState, Place, Queued};
 use super::run::{RunRecord, RunState};
 use super::state::Inner;
@@ -357,6 +358,7 @@ impl Inner {
             };
             changes.put(keys::queued(number, keys::Line::Live, self.next_commit()), &queued)?;
             changes.put(keys::run(run), &record)?;
+            lookup::note_letters(&record, &mut changes);
             self.catalog.apply(changes)?;
             Ok((events, bytes))
         })
@@ -390,6 +392,7 @@ impl Inner {
                 record.dropped += count;
                 record.dead_letters = record.dead_letters.saturating_sub(count);
                 changes.put(keys::run(run), &record)?;
+                lookup::note_letters(&record, &mut changes);
                 self.catalog.apply(changes)?;
                 Ok(count)
             })?;
@@ -417,6 +420,7 @@ impl Inner {
             record.dead_letters = 0;
             let mut changes = Changes::new();
             changes.put(keys::run(run), &record)?;
+            lookup::note_letters(&record, &mut changes);
             self.catalog.apply(changes)?;
             self.catalog.commit()?;
             Ok(count)

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::catalog::decode;
-use super::commit::Reference;
 use super::error::{Error, Result};
 use super::keys;
 use super::letters;
@@ -19,6 +18,8 @@ use crate::event::{RunId, Timestamp};
 pub(super) struct Live {
     /// Numbers in the run and value numbers of the chunks that are needed.
     pub(super) chunks: Vec<(u32, u32)>,
+    /// Chunks that the run has here.
+    pub(super) of: usize,
     /// Rows whose mended events lie here and are needed.
     pub(super) mended: Vec<u64>,
     /// It must not be touched: the run is being received.
@@ -45,9 +46,8 @@ impl Inner {
             };
             let record = self.run(replay)?;
             if record.is_some_and(|record| record.pending > 0 || record.dead_letters > 0) {
-                self.catalog.each(&keys::references_of(replay), |key, value| {
-                    referred.insert(decode::<Reference>(key, value)?.run);
-                    Ok(true)
+                self.each_reference(replay, |run| {
+                    referred.insert(run);
                 })?;
             }
             from = keys::reference(replay, u32::MAX);
@@ -77,6 +77,7 @@ impl Inner {
             return Ok(live);
         }
         let (extent, has_mended) = self.extent_in(run, segment)?;
+        live.of = extent.chunks.len();
         let mut chunks = BTreeSet::new();
         if referred.contains(&run) || self.is_replay(run)? {
             chunks.extend(extent.numbered());
@@ -167,9 +168,15 @@ impl Inner {
 
     /// The runs that have chunks in a segment: from its seal, or from the catalog where that cannot be read.
     pub(super) fn runs_in(&self, segment: SegmentId) -> Result<Vec<RunId>> {
+        Ok(self.sized_runs_in(segment)?.into_iter().map(|(run, _)| run).collect())
+    }
+
+    /// The same with the bytes of each, where the seal says them.
+    pub(super) fn sized_runs_in(&self, segment: SegmentId) -> Result<Vec<(RunId, Option<u64>)>> {
         let folder = segment.folder(&self.segments_folder());
         if let Ok(Some(seal)) = super::segment::Seal::read(&folder) {
-            return Ok(seal.runs);
+            let bytes = seal.run_bytes.into_iter().map(Some).chain(std::iter::repeat(None));
+            return Ok(seal.runs.into_iter().zip(bytes).collect());
         }
         let mut runs = BTreeSet::new();
         self.catalog.each(keys::EXTENTS, |key, _| {
@@ -178,6 +185,6 @@ impl Inner {
             }
             Ok(true)
         })?;
-        Ok(runs.into_iter().collect())
+        Ok(runs.into_iter().map(|run| (run, None)).collect())
     }
 }

@@ -23,6 +23,9 @@
 //! 6. Delivery reads chunks by computed keys and moves a cursor in the catalog. A crash repeats what was acknowledged
 //!    since the last catalog sync: at the most 100 ms.
 //!
+//! What is asked of it is found by computed keys and small lists: `runs`, `finder`, `lookup` (webhook ids, replays, dead
+//! letters), `users` and `search` (persons), `message` (by reading), `references` (what a replay sends).
+//!
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
 //! `writer` has the steps of a seal, `copying` those of the catalog's copy, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
@@ -42,7 +45,9 @@ mod keys;
 mod letters;
 mod live;
 mod load;
+mod lookup;
 mod mark;
+mod message;
 mod open;
 mod outcome;
 mod parking;
@@ -50,6 +55,7 @@ mod queue;
 mod readers;
 mod records;
 mod recover;
+mod references;
 mod rekey;
 mod relocate;
 mod repair;
@@ -83,6 +89,8 @@ pub use destinations::{Backlog, StoredDestination};
 pub use error::{Error, Result};
 pub use keys::Line;
 pub use letters::{DeadLetter, LetterId, Mended};
+pub use lookup::RunList;
+pub use message::{FoundMessage, RunBounds};
 pub use open::Finding;
 pub use queue::{Leased, Position, Queue};
 pub use records::Attempt;
@@ -93,6 +101,7 @@ pub use runs::{EventState, StoredEvent};
 pub use search::{LetterNote, UserSearch};
 pub use space::{Space, free_bytes};
 pub use spool::Spool;
+pub use state::REPLAY_OF;
 pub use sweep::Swept;
 pub use verify::{Damage, Verification};
 
@@ -248,13 +257,13 @@ impl Store {
         self.inner.drop_all_letters(run, now)
     }
 
-    /// What a replay of these runs would send. `runs` in the order of their acceptance.
-    pub fn plan_replay(&self, runs: &[RunRecord], filter: Filter<'_>) -> Result<ReplayPlan> {
-        self.inner.plan_replay(runs, filter)
+    /// Adds to a plan what a replay of a run would send; says whether that is anything. Newer runs come first.
+    pub fn plan_replay(&self, plan: &mut ReplayPlan, run: &RunRecord, filter: Filter<'_>) -> Result<bool> {
+        self.inner.plan_replay(plan, run, filter)
     }
 
-    /// Enqueues a replay of these runs; durable when it returns.
-    pub fn replay(&self, new: NewRun, runs: &[RunRecord], filter: Filter<'_>, now: Timestamp) -> Result<RunRecord> {
+    /// Enqueues a replay of these runs, in the order of their acceptance; durable when it returns.
+    pub fn replay(&self, new: NewRun, runs: &[RunId], filter: Filter<'_>, now: Timestamp) -> Result<RunRecord> {
         let new = NewRun {
             destination: self.inner.resolve(&new.destination)?,
             ..new

@@ -25,6 +25,7 @@ use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
 use super::load::open_catalog;
+use super::lookup;
 use super::readers::Readers;
 use super::records::{self, HighWater, Registered, Totals};
 use super::recover::{Adoption, AdoptionMemory};
@@ -32,6 +33,7 @@ use super::segment::{Active, SegmentId};
 use super::state::{Inner, Parts};
 use super::writer::{self, Writer};
 use crate::config::StoreSettings;
+use crate::event::words::counted;
 use crate::event::{DestinationId, Timestamp};
 
 /// A line of the lock file: a store was opened here, so there must be one.
@@ -95,8 +97,10 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         memory: AdoptionMemory::new(),
     };
     let active = opening.settle_segments(created, opened_before)?;
+    lookup::make_lists(&opening.catalog)?;
     let next_commit = opening.next_commit()?;
     let incomplete = std::mem::take(&mut opening.memory.incomplete);
+    let in_order = incomplete.is_empty() && opening.findings.is_empty() && opening.memory.adopted == 0;
     let Opening {
         catalog,
         destinations,
@@ -128,10 +132,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
             });
         }
     }
-    let states: Vec<_> = inner.destinations.with(|all| all.values().cloned().collect());
-    for state in states {
-        inner.recount(&state)?;
-    }
+    inner.count_destinations(in_order)?;
     inner.note_catalog_bytes();
     let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
     if missing > 0 {
@@ -286,11 +287,11 @@ impl Opening<'_> {
         if lost_catalog && (self.memory.adopted > 0 || self.memory.damage) {
             self.findings.push(Finding {
                 what: format!(
-                    "the catalog was lost and has been made again from {} segments: {} runs. Events of segments \
+                    "the catalog was lost and has been made again from {}: {}. Events of segments \
                      without a `delivered` mark are sent again with the same message ids; dropped dead letters come \
                      back; pauses, replays that were under way and failed runs are forgotten",
-                    folders.len(),
-                    self.memory.adopted
+                    counted(folders.len() as u64, "segment"),
+                    counted(self.memory.adopted, "run")
                 ),
                 serious: true,
             });
@@ -387,9 +388,9 @@ impl Opening<'_> {
             let names: Vec<String> = runs.iter().take(10).map(ToString::to_string).collect();
             self.findings.push(Finding {
                 what: format!(
-                    "the folder of segment {id} is missing, with chunks of {} runs{}{}: what of them was not sent cannot be \
+                    "the folder of segment {id} is missing, with chunks of {}{}{}: what of them was not sent cannot be \
                      delivered; stop pintle and restore the folder from a backup, or give it up with `pintle verify --repair`",
-                    runs.len(),
+                    counted(runs.len() as u64, "run"),
                     if names.is_empty() { "" } else { " such as " },
                     names.join(", ")
                 ),
@@ -408,10 +409,13 @@ impl Opening<'_> {
             };
             changes.next_group();
             if self.catalog.get_bytes(&keys::run(run))?.is_none() {
-                self.catalog.each(&keys::extents_of(run), |extent, _| {
-                    changes.remove(extent.to_vec());
-                    Ok(true)
-                })?;
+                for list in [keys::extents_of(run), keys::references_of(run)] {
+                    self.catalog.each(&list, |key, _| {
+                        changes.next_group();
+                        changes.remove(key.to_vec());
+                        Ok(true)
+                    })?;
+                }
             }
             changes.remove(key.to_vec());
             Ok(true)

@@ -3,8 +3,9 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::lookup;
 use super::records::{Letter, LetterState};
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::state::{Inner, bounded};
 use crate::event::{RunId, Timestamp};
 
@@ -20,12 +21,23 @@ pub(super) struct Outcome<'a> {
     pub(super) buried: Vec<(u64, &'a &'a str)>,
 }
 
-/// The run's record and letters after it. `requeued`: they were dead letters before.
+/// What the queue says of them when their answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// They waited with their run.
+    First,
+    /// They waited as requeued letters.
+    Again,
+    /// Their replay was cancelled while they were under way, and they were taken for not sent.
+    Cancelled,
+}
+
+/// The run's record and letters after it.
 pub(super) fn apply_outcome(
     store: &Inner,
     run: RunId,
     outcome: &Outcome<'_>,
-    requeued: bool,
+    waited: Waited,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<()> {
@@ -34,18 +46,20 @@ pub(super) fn apply_outcome(
         return Ok(());
     };
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
-    let cancelled = record.state == RunState::Failed && record.pending == 0;
+    let cancelled = record.kind == RunKind::Replay && record.state == RunState::Failed;
     if cancelled {
-        // They were under way when the rest was called off, and were taken out of the account with it.
+        // They were under way when the replay was cancelled, and were taken for not sent.
         record.events += delivered + buried;
         record.rows += delivered + buried;
-        record.pending += delivered + buried;
     }
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
-    record.pending = record.pending.saturating_sub(delivered + buried);
-    if !cancelled {
+    if waited == Waited::Cancelled {
+        record.events += delivered + buried;
+        record.rows += delivered + buried;
+    } else {
+        record.pending = record.pending.saturating_sub(delivered + buried);
         record.state = if record.pending == 0 {
             RunState::Delivered
         } else {
@@ -68,7 +82,7 @@ pub(super) fn apply_outcome(
         }
         changes.put(keys::letter(run, *row), &letter)?;
     }
-    if requeued {
+    if waited == Waited::Again {
         for row in &outcome.delivered {
             if let Some(letter) = store.letter(run, *row)? {
                 let letter = Letter {
@@ -79,6 +93,9 @@ pub(super) fn apply_outcome(
                 changes.put(keys::letter(run, *row), &letter)?;
             }
         }
+    }
+    if buried > 0 {
+        lookup::note_letters(&record, changes);
     }
     changes.put(keys::run(run), &record)
 }

@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use super::catalog::Changes;
 use super::chunk::{Chunk, Record};
-use super::commit::Reference;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::outcome::{Outcome, apply_outcome};
+use super::outcome::{Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
 use super::run::RunRecord;
@@ -120,6 +119,10 @@ impl Queue {
             let more = self.read_item(room, until, buffer, &mut leased)?;
             if !more {
                 self.item_is_read()?;
+                if self.line == Line::Replay && !leased.is_empty() {
+                    // The next one may have another rate.
+                    break;
+                }
             }
         }
         Ok(leased)
@@ -158,8 +161,12 @@ impl Queue {
         self.store.run(run)
     }
 
-    /// The limit of the current item, in events a second: a replay may have one.
-    pub fn rate(&self) -> Result<Option<u64>> {
+    /// The limit of what the next read gives, in events a second: a replay may have one.
+    pub fn rate(&mut self) -> Result<Option<u64>> {
+        self.drop_cancelled()?;
+        if self.read.is_none() {
+            self.next_item()?;
+        }
         match &self.read {
             Some(read) => Ok(self.store.run(read.queued.run)?.and_then(|run| run.rate)),
             None => Ok(None),
@@ -219,11 +226,7 @@ impl Queue {
     }
 
     fn parts(&self, run: RunId) -> Result<Vec<RunId>> {
-        let mut parts = Vec::new();
-        self.store.catalog.each(&keys::references_of(run), |key, value| {
-            parts.push(super::catalog::decode::<Reference>(key, value)?.run);
-            Ok(true)
-        })?;
+        let mut parts = self.store.replay_parts(run)?;
         if parts.is_empty() {
             parts.push(run);
         }
@@ -235,10 +238,10 @@ impl Queue {
         let Some(read) = &mut self.read else {
             return Ok(false);
         };
-        if !read.queued.rows.is_empty() {
-            return read_rows(&self.store, read, buffer, leased, &mut self.outstanding);
-        }
         let limit = leased.len() + room;
+        if !read.queued.rows.is_empty() {
+            return read_rows(&self.store, read, (limit, until), buffer, leased, &mut self.outstanding);
+        }
         loop {
             if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
                 return Ok(true);
@@ -388,34 +391,37 @@ impl Queue {
                 }
                 changes.next_group();
                 let mut outcome = Outcome::default();
-                let (before, mut size) = (cursor.done_bytes, 0);
+                let mut group_bytes = 0;
                 for one in group {
                     match reasons.get(&one.leased.position) {
                         Some(reason) => outcome.buried.push((one.leased.row, reason)),
                         None => outcome.delivered.push(one.leased.row),
                     }
-                    size += one.bytes;
+                    group_bytes += one.bytes;
                 }
-                cursor.done_bytes += size;
+                let done_bytes = cursor.done_bytes;
+                cursor.done_bytes += group_bytes;
                 cursor.done += group.len() as u64;
                 cursor.delivered += outcome.delivered.len() as u64;
                 cursor.buried += outcome.buried.len() as u64;
                 delivered_now += outcome.delivered.len() as u64;
                 let key = keys::queued(number, self.line, item);
                 let queued: Option<Queued> = self.store.catalog.get(&key)?;
-                let requeued = queued.as_ref().is_some_and(|queued| !queued.rows.is_empty());
-                apply_outcome(&self.store, first.leased.run, &outcome, requeued, now, &mut changes)?;
-                // An entry that is gone was cancelled: nobody counts on its events any more.
-                if let Some(queued) = queued {
+                let waited = match &queued {
+                    None => Waited::Cancelled,
+                    Some(queued) if queued.rows.is_empty() => Waited::First,
+                    Some(_) => Waited::Again,
+                };
+                let is_done = queued.as_ref().is_some_and(|queued| cursor.done >= queued.events);
+                if let Some(queued) = &queued {
                     events += group.len() as u64;
-                    // Sizes of letters are estimates: an entry takes away what it added, neither less nor more.
-                    let left = queued.bytes.saturating_sub(before);
-                    if cursor.done >= queued.events {
-                        bytes += left;
-                        changes.remove(key);
-                    } else {
-                        bytes += size.min(left);
-                    }
+                    // What was counted for them, which is not always what they have.
+                    let counted = queued.bytes.saturating_sub(done_bytes);
+                    bytes += if is_done { counted } else { group_bytes.min(counted) };
+                }
+                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                if is_done {
+                    changes.remove(key);
                 }
             }
             cursor.item = last.item;
@@ -477,16 +483,20 @@ fn load_chunk(store: &Inner, run: RunId, step: &mut Step, places: &[Numbered]) -
     Ok(Some((chunk, at, row)))
 }
 
-/// Requeued dead letters, all at once: there are few in an item.
+/// Requeued dead letters of an item, until there are so many events or bytes; false where it has no more.
 fn read_rows(
     store: &Inner,
     read: &mut Read,
+    (limit, until): (usize, usize),
     buffer: &mut Vec<u8>,
     leased: &mut Vec<Leased>,
     outstanding: &mut VecDeque<Outstanding>,
 ) -> Result<bool> {
     let rows = read.queued.rows.clone();
     for &row in rows.iter().skip(read.step.record as usize) {
+        if leased.len() >= limit || (buffer.len() >= until && !leased.is_empty()) {
+            return Ok(true);
+        }
         let step = read.step;
         read.step.record += 1;
         let letter = store.letter(read.queued.run, row)?;

@@ -78,6 +78,10 @@ pub(super) struct DestinationRecord {
     /// What delivery learned, opaque to the store.
     #[serde(default)]
     pub(super) learned: Option<serde_json::Value>,
+    /// Of a named one that was rekeyed: the configured URL and key that it would have otherwise, as the id that they make.
+    /// While the configuration says the same, it is the rekey that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) instead_of: Option<DestinationId>,
 }
 
 /// `q`: something that waits.
@@ -100,6 +104,24 @@ pub(super) struct Queued {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// `n`: what waits for a destination, as a stop has counted it. It holds as long as its lines end where they ended then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptCount {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) lines: Vec<LineEnds>,
+}
+
+/// Where a line begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LineEnds {
+    /// The current item, and how many of its events are done.
+    pub(super) item: u64,
+    pub(super) done: u64,
+    /// The commit number of what came last, if anything waits.
+    pub(super) last: Option<u64>,
 }
 
 /// `c`: how far a line is. All before `item` is done, and within it all before `part`, `chunk`, `record`.
@@ -341,6 +363,7 @@ mod tests {
             }
             drop(decode::<Registered>(b"x", bytes));
             drop(decode::<Queued>(b"x", bytes));
+            drop(decode::<KeptCount>(b"x", bytes));
             drop(decode::<Cursor>(b"x", bytes));
             drop(decode::<Seen>(b"x", bytes));
             drop(decode::<Letter>(b"x", bytes));

@@ -44,6 +44,7 @@ impl Contents {
                 crc: 0,
                 stored: 0,
                 runs: Vec::new(),
+                run_bytes: Vec::new(),
             },
             closed: Vec::new(),
             runs: HashMap::new(),
@@ -297,7 +298,7 @@ impl Adoption<'_> {
         if run.pending == 0 {
             return Ok(0);
         }
-        if !closed.references.is_empty() {
+        if closed.references > 0 {
             if found.values().all(|found| found.marked) {
                 all_delivered(run);
             } else {
@@ -474,6 +475,7 @@ impl Adoption<'_> {
             number,
             paused: false,
             learned: None,
+            instead_of: None,
         };
         let mut changes = Changes::new();
         changes.put(keys::destination(record.id.as_str()), &record)?;

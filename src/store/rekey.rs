@@ -8,7 +8,8 @@ use crate::event::{Destination, DestinationId, WriteKey};
 
 impl Store {
     /// Gives a destination another key, and another URL where one is given. Its id stays, and what comes under the new
-    /// key goes to it too. Durable when it returns.
+    /// key goes to it too. Where the configuration names it, this counts until the configuration says something else than
+    /// it does now. Durable when it returns.
     pub fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
         self.inner.rekey(id, url, key)
     }
@@ -18,6 +19,9 @@ impl Inner {
     fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
         let state = self.destination_state(id)?;
         let record = state.record.with(|record| {
+            if record.name.is_some() && record.instead_of.is_none() {
+                record.instead_of = Some(DestinationId::of(&record.url, &WriteKey::new(record.key.as_str())));
+            }
             if let Some(url) = url {
                 url.clone_into(&mut record.url);
             }

@@ -11,6 +11,7 @@ use super::database::write_file;
 use super::error::Result;
 use super::keys;
 use super::load::REBUILD;
+use super::lookup;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
 use super::recover;
 use super::relocate::Source;
@@ -19,6 +20,7 @@ use super::runs::Numbered;
 use super::segment::{Seal, SegmentId};
 use super::state::{Inner, bounded};
 use super::verify::{Ailing, Damage, Verification};
+use crate::event::words::{counted, was};
 use crate::event::{RunId, Timestamp};
 
 /// Rows of one lost chunk that are listed as dead letters; where there are more, or nobody knows which rows they were, they
@@ -222,9 +224,14 @@ impl Inner {
                 run.state = RunState::Delivered;
                 run.delivered_at = Some(now);
             }
-            let told = format!("{lost} events that waited were lost ({why}): they are counted as dead");
+            let told = format!(
+                "{} that waited {} lost ({why}) and counted as dead",
+                counted(lost, "event"),
+                was(lost)
+            );
             run.error = Some(bounded(&told, 300));
             changes.put(keys::run(id), &run)?;
+            lookup::note_letters(&run, &mut changes);
             self.catalog.apply(changes)?;
             let state = self.destination_state(&run.destination)?;
             let bytes = run.bytes / run.events.max(1) * lost;
@@ -380,6 +387,7 @@ impl Inner {
             run.dropped += gone;
             let mut changes = Changes::new();
             changes.put(keys::run(id), &run)?;
+            lookup::note_letters(&run, &mut changes);
             self.catalog.apply(changes)
         })
     }

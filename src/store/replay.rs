@@ -5,20 +5,24 @@
 use std::sync::Arc;
 
 use super::catalog::Changes;
-use super::commit::Reference;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
 use super::records::{Cursor, Queued};
+use super::references::References;
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::run_writer::RunWriter;
 use super::runs::{EventState, StoredEvent};
 use super::state::Inner;
+use crate::event::words::{counted, was};
 use crate::event::{self, RunId, Timestamp};
 
-/// What a replay would send.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// More than any request holds that may be under way while a replay is cancelled.
+const UNDER_WAY_BYTES: u64 = 32 << 20;
+
+/// What a replay would send: sums, and ids alone of its runs. Runs are added from the newest on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayPlan {
-    /// The runs, in the order of their acceptance.
+    /// The runs, newest first.
     pub runs: Vec<RunId>,
     /// Events.
     pub events: u64,
@@ -36,81 +40,77 @@ pub struct ReplayPlan {
     pub by_reference: bool,
 }
 
+impl Default for ReplayPlan {
+    fn default() -> Self {
+        Self {
+            runs: Vec::new(),
+            events: 0,
+            bytes: 0,
+            first_at: None,
+            last_at: None,
+            pending: 0,
+            dead: 0,
+            by_reference: true,
+        }
+    }
+}
+
 /// Chooses events; none: all.
 pub type Filter<'a> = Option<&'a mut dyn FnMut(&RunRecord, &StoredEvent<'_>) -> bool>;
 
 impl Inner {
-    /// Counts what a replay of these runs would send. `runs` in the order of acceptance.
-    pub(super) fn plan_replay(&self, runs: &[RunRecord], mut filter: Filter<'_>) -> Result<ReplayPlan> {
-        let whole = filter.is_none() && self.all_whole(runs)?;
-        let mut plan = ReplayPlan {
-            by_reference: whole,
-            ..ReplayPlan::default()
-        };
-        for run in runs {
-            let (mut events, mut bytes) = (0, 0);
-            if whole {
-                events = run.events;
-                bytes = run.bytes;
-            } else if filter.is_none() && run.dead_events == 0 && run.pending == run.events {
-                plan.pending += run.pending;
-            } else {
-                self.each_event(run, |event| {
-                    let Some(json) = event.event else {
-                        return Ok(true);
-                    };
-                    if filter.as_mut().is_some_and(|filter| !filter(run, &event)) {
-                        return Ok(true);
+    /// Adds what a replay of a run would send; says whether that is anything.
+    pub(super) fn plan_replay(&self, plan: &mut ReplayPlan, run: &RunRecord, mut filter: Filter<'_>) -> Result<bool> {
+        let whole = filter.is_none() && self.is_all_here(run)?;
+        plan.by_reference &= whole;
+        let (mut events, mut bytes) = (0, 0);
+        if whole {
+            (events, bytes) = (run.events, run.bytes);
+        } else if filter.is_none() && run.dead_events == 0 && run.pending == run.events {
+            plan.pending += run.pending;
+        } else {
+            self.each_event(run, |event| {
+                let Some(json) = event.event else {
+                    return Ok(true);
+                };
+                if filter.as_mut().is_some_and(|filter| !filter(run, &event)) {
+                    return Ok(true);
+                }
+                match event.state {
+                    EventState::Delivered => {
+                        events += 1;
+                        bytes += json.len() as u64 + 1;
                     }
-                    match event.state {
-                        EventState::Delivered => {
-                            events += 1;
-                            bytes += json.len() as u64 + 1;
-                        }
-                        EventState::Pending => plan.pending += 1,
-                        EventState::Dead => plan.dead += 1,
-                        EventState::Dropped => {}
-                    }
-                    Ok(true)
-                })?;
-            }
-            if events > 0 {
-                plan.runs.push(run.id);
-                plan.events += events;
-                plan.bytes += bytes;
-                plan.first_at.get_or_insert(run.received_at);
-                plan.last_at = Some(run.received_at);
-            }
+                    EventState::Pending => plan.pending += 1,
+                    EventState::Dead => plan.dead += 1,
+                    EventState::Dropped => {}
+                }
+                Ok(true)
+            })?;
         }
-        Ok(plan)
+        if events == 0 {
+            return Ok(false);
+        }
+        plan.runs.push(run.id);
+        plan.events += events;
+        plan.bytes += bytes;
+        plan.last_at.get_or_insert(run.received_at);
+        plan.first_at = Some(run.received_at);
+        Ok(true)
     }
 
-    /// Enqueues a replay: durable when it returns.
+    /// Enqueues a replay of these runs, in this order: durable when it returns.
     pub(super) fn replay(
         self: &Arc<Self>,
         new: NewRun,
-        runs: &[RunRecord],
+        runs: &[RunId],
         mut filter: Filter<'_>,
         now: Timestamp,
     ) -> Result<RunRecord> {
         self.check_room()?;
         if filter.is_none() {
             // Between two sweeps: what a replay refers to must not go before it is known to.
-            let referring = self.sweeping.with(|_| {
-                if !self.all_whole(runs)? {
-                    return Ok(None);
-                }
-                self.note_begun(&new);
-                let mut writer = RunWriter::new(Arc::clone(self), new.clone())?;
-                for run in runs.iter().filter(|run| run.events > 0) {
-                    let reference = Reference {
-                        run: run.id,
-                        events: run.events,
-                    };
-                    writer.refer(reference, run.bytes);
-                }
-                writer.commit(Closing::plain(now, now)).map(Some)
-            })?;
+            let referring = self.sweeping.with(|_| self.refer(&new, runs, now))?;
             if let Some(record) = referring {
                 return Ok(record);
             }
@@ -119,12 +119,13 @@ impl Inner {
         self.note_begun(&new);
         let mut writer = RunWriter::new(Arc::clone(self), new)?;
         let mut row = 0;
-        for run in runs {
-            self.each_event(run, |event| {
+        for id in runs {
+            let Some(run) = self.run(*id)? else { continue };
+            self.each_event(&run, |event| {
                 let (Some(json), EventState::Delivered) = (event.event, event.state) else {
                     return Ok(true);
                 };
-                if filter.as_mut().is_some_and(|filter| !filter(run, &event)) {
+                if filter.as_mut().is_some_and(|filter| !filter(&run, &event)) {
                     return Ok(true);
                 }
                 row += 1;
@@ -139,24 +140,41 @@ impl Inner {
         writer.commit(Closing::plain(now, now))
     }
 
-    fn all_whole(&self, runs: &[RunRecord]) -> Result<bool> {
-        for run in runs {
-            if !is_whole(run) || (run.events > 0 && !self.has_all_chunks(run.id)?) {
-                return Ok(false);
+    /// Enqueues a replay that only refers to its runs, where each of them is all here.
+    fn refer(self: &Arc<Self>, new: &NewRun, runs: &[RunId], now: Timestamp) -> Result<Option<RunRecord>> {
+        let mut references = References::default();
+        let (mut events, mut bytes) = (0, 0);
+        for id in runs {
+            let Some(run) = self.run(*id)? else { continue };
+            if !self.is_all_here(&run)? {
+                return Ok(None);
+            }
+            if run.events > 0 {
+                references.push(run.id);
+                events += run.events;
+                bytes += run.bytes;
             }
         }
-        Ok(true)
+        self.put_references(new.id, &references)?;
+        self.note_begun(new);
+        let mut writer = RunWriter::new(Arc::clone(self), new.clone())?;
+        writer.refer(references.count(), events, bytes);
+        let committed = writer.commit(Closing::plain(now, now));
+        if committed.is_err() {
+            self.forget_references(new.id)?;
+        }
+        committed.map(Some)
     }
 
-    /// Whether nothing of a run has left the history.
+    /// Everything of a run arrived, and nothing of it has left the history.
+    fn is_all_here(&self, run: &RunRecord) -> Result<bool> {
+        Ok(is_whole(run) && (run.events == 0 || (!self.has_mended(run.id)? && self.has_all_chunks(run.id)?)))
+    }
+
+    /// Whether a run's events are all in chunks of its own, and none of them has left the history.
     fn has_all_chunks(&self, run: RunId) -> Result<bool> {
         if self.is_replay(run)? {
-            for part in self.replay_parts(run)? {
-                if part != run && !self.has_all_chunks(part)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
+            return Ok(false);
         }
         let chunks = self.chunks_of(run)?;
         let Some(last) = chunks.last() else {
@@ -187,6 +205,7 @@ impl Inner {
                     what: format!("replay {run} is done: nothing of it waits"),
                 });
             }
+            let kept = self.references_needed(state.number, &record)?;
             let mut changes = Changes::new();
             changes.next_group();
             let mut bytes = 0;
@@ -197,7 +216,8 @@ impl Inner {
                     let queued: Queued = super::catalog::decode(key, value)?;
                     if queued.run == run {
                         let current = keys::queued_commit(key) == Some(cursor.item);
-                        bytes = queued.bytes.saturating_sub(if current { cursor.done_bytes } else { 0 });
+                        let done_bytes = if current { cursor.done_bytes } else { 0 };
+                        bytes = queued.bytes.saturating_sub(done_bytes);
                         changes.remove(key.to_vec());
                     }
                     Ok(true)
@@ -207,8 +227,13 @@ impl Inner {
             record.rows -= cancelled.min(record.rows);
             record.pending = 0;
             record.state = RunState::Failed;
-            record.error = Some(format!("cancelled at {now}: {cancelled} events were not sent"));
+            record.error = Some(format!(
+                "cancelled at {now}: {} {} not sent",
+                counted(cancelled, "event"),
+                was(cancelled)
+            ));
             changes.put(keys::run(run), &record)?;
+            self.cut_references(run, kept, &mut changes)?;
             self.catalog.apply(changes)?;
             self.catalog.commit()?;
             Ok(((record, cancelled), bytes))
@@ -219,9 +244,38 @@ impl Inner {
     }
 }
 
-/// Everything of the run arrived, and nothing of it ever was a dead event.
+impl Inner {
+    /// How many of a replay's references are needed when it is cancelled: those whose events were sent, or are under way
+    /// just now. The others are not to keep anything in the history.
+    fn references_needed(&self, number: keys::Number, replay: &RunRecord) -> Result<usize> {
+        let cursor: Cursor = self
+            .catalog
+            .get(&keys::cursor(number, Line::Replay))?
+            .unwrap_or_default();
+        let current: Option<Queued> = self.catalog.get(&keys::queued(number, Line::Replay, cursor.item))?;
+        let is_current = current.is_some_and(|queued| queued.run == replay.id);
+        let mut needed = if is_current { cursor.step.part as usize } else { 0 };
+        let mut under_way = 0;
+        for part in self.replay_parts(replay.id)?.into_iter().skip(needed) {
+            if under_way >= UNDER_WAY_BYTES {
+                break;
+            }
+            needed += 1;
+            under_way += self.run(part)?.map_or(0, |run| run.bytes);
+        }
+        Ok(needed)
+    }
+}
+
+/// Everything of the run arrived, and nothing of it is a dead event. Whether something of it was one, and arrived mended,
+/// its letters say. A replay that was cancelled stored more than it sent.
 fn is_whole(run: &RunRecord) -> bool {
-    run.pending == 0 && run.delivered == run.events && run.dead_events == 0 && run.message_id_salt.is_none()
+    run.state == RunState::Delivered
+        && run.error.is_none()
+        && run.pending == 0
+        && run.delivered == run.events
+        && run.dead_events == 0
+        && run.message_id_salt.is_none()
 }
 
 fn not_here(run: RunId) -> Error {

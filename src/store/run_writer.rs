@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 
 use super::Inner;
 use super::chunk::{Builder, CHUNK_BYTES, Packed};
-use super::commit::{Closed, Reference};
+use super::commit::Closed;
 use super::error::{Error, Result};
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::spool::Spool;
@@ -30,7 +30,7 @@ pub struct RunWriter {
     events: u64,
     dead_rows: u64,
     bytes: u64,
-    references: Vec<Reference>,
+    references: u64,
     /// Packed, and not yet with the writer.
     packed: Vec<Packed>,
     packed_bytes: usize,
@@ -50,7 +50,7 @@ impl RunWriter {
             events: 0,
             dead_rows: 0,
             bytes: 0,
-            references: Vec::new(),
+            references: 0,
             packed: Vec::new(),
             packed_bytes: 0,
             chunks: 0,
@@ -102,10 +102,10 @@ impl RunWriter {
         }
     }
 
-    /// A part of a replay that is not copied: all events of a delivered run.
-    pub(super) fn refer(&mut self, reference: Reference, bytes: u64) {
-        self.references.push(reference);
-        self.events += reference.events;
+    /// What of a replay is not copied: all events of so many delivered runs, which the catalog lists.
+    pub(super) const fn refer(&mut self, runs: u64, events: u64, bytes: u64) {
+        self.references += runs;
+        self.events += events;
         self.bytes += bytes;
     }
 
@@ -123,7 +123,7 @@ impl RunWriter {
             repeat: repeat.map(|digest| hex(&digest)),
             commit: 0,
             chunks: 0,
-            references: std::mem::take(&mut self.references),
+            references: self.references,
         };
         let packed = self.builder.pack()?;
         let sent = handed.and_then(|()| {

@@ -10,7 +10,7 @@ use super::letters;
 use super::queue::finish;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Step};
 use super::replay::salted;
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::segment::SegmentId;
 use super::state::Inner;
 use crate::event::RunId;
@@ -64,6 +64,17 @@ pub struct StoredEvent<'a> {
 pub(super) struct Numbered {
     pub(super) sequence: u32,
     pub(super) place: Place,
+}
+
+/// What there is of the event that took the place of a row's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mending {
+    /// None did.
+    None,
+    /// It is stored.
+    Here,
+    /// It has left the history.
+    Gone,
 }
 
 impl Inner {
@@ -188,12 +199,15 @@ impl Inner {
         let done = self.waits_from(run)?.unwrap_or(Step::END);
         let parts = self.replay_parts(run.id)?;
         let replay = !parts.is_empty();
+        // What such a replay did not send is none of its events.
+        let cancelled = run.kind == RunKind::Replay && run.error.is_some();
         // What a replay copied has its new ids already.
         let salt = run.message_id_salt.as_deref().filter(|_| replay);
         let sources = if replay { parts } else { vec![run.id] };
         let mut number = 0;
         let mut letters = Letters::new(self, run.id);
         let mut buffer = Vec::new();
+        let own_time = run.timestamp.to_rfc3339();
         for (part, source) in sources.into_iter().enumerate() {
             let timestamp = match self.run(source)? {
                 Some(record) => record.timestamp.to_rfc3339(),
@@ -217,12 +231,20 @@ impl Inner {
                             stored,
                         } => {
                             number += 1;
+                            if cancelled && number > run.events {
+                                return Ok(());
+                            }
                             let row = if replay { number } else { row };
                             let letter = letters.of(row)?;
-                            buffer.clear();
-                            match salt {
-                                Some(salt) => finish(&salted(stored, salt)?, own_timestamp, &timestamp, &mut buffer),
-                                None => finish(stored, own_timestamp, &timestamp, &mut buffer),
+                            let mending = self.mended(run.id, row, letter.as_ref(), &mut buffer, &own_time)?;
+                            if mending == Mending::None {
+                                buffer.clear();
+                                match salt {
+                                    Some(salt) => {
+                                        finish(&salted(stored, salt)?, own_timestamp, &timestamp, &mut buffer);
+                                    }
+                                    None => finish(stored, own_timestamp, &timestamp, &mut buffer),
+                                }
                             }
                             let state = match letters::effective(run, letter.as_ref(), false) {
                                 Some(state) => state.into(),
@@ -232,7 +254,7 @@ impl Inner {
                             visit(StoredEvent {
                                 row,
                                 state,
-                                event: Some(&buffer),
+                                event: (mending != Mending::Gone).then_some(buffer.as_slice()),
                                 row_json: None,
                                 reason: letter
                                     .as_ref()
@@ -246,7 +268,8 @@ impl Inner {
                         Record::Dead { .. } if replay => true,
                         Record::Dead { row, reason, json } => {
                             let letter = letters.of(row)?;
-                            let mended = self.mended(letter.as_ref(), &mut buffer, &timestamp)?;
+                            let mending = self.mended(run.id, row, letter.as_ref(), &mut buffer, &own_time)?;
+                            let mended = mending == Mending::Here;
                             visit(StoredEvent {
                                 row,
                                 state: letters::effective(run, letter.as_ref(), true)
@@ -307,30 +330,54 @@ impl Inner {
 
     pub(super) fn replay_parts(&self, run: RunId) -> Result<Vec<RunId>> {
         let mut parts = Vec::new();
-        self.catalog.each(&keys::references_of(run), |key, value| {
-            parts.push(decode::<super::commit::Reference>(key, value)?.run);
-            Ok(true)
-        })?;
+        self.each_reference(run, |run| parts.push(run))?;
         Ok(parts)
     }
 
-    /// The mended event of a letter, into the buffer.
-    pub(super) fn mended(&self, letter: Option<&Letter>, buffer: &mut Vec<u8>, timestamp: &str) -> Result<bool> {
-        let Some(place) = letter.and_then(|letter| letter.mended) else {
-            return Ok(false);
+    /// The mended event of a row's letter, into the buffer.
+    pub(super) fn mended(
+        &self,
+        run: RunId,
+        row: u64,
+        letter: Option<&Letter>,
+        buffer: &mut Vec<u8>,
+        timestamp: &str,
+    ) -> Result<Mending> {
+        let Some(seen) = letter.and_then(|letter| letter.mended) else {
+            return Ok(Mending::None);
+        };
+        let is_here = |place: Place| self.segments.with(|segments| segments.contains_key(&place.segment));
+        // The letter may have been read before its event was moved.
+        let place = match is_here(seen) {
+            true => Some(seen),
+            false => self.letter(run, row)?.and_then(|letter| letter.mended),
+        };
+        let Some(place) = place.filter(|place| is_here(*place)) else {
+            return Ok(Mending::Gone);
         };
         let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
-        for record in chunk.records() {
-            if let Ok(Record::Event {
-                own_timestamp, stored, ..
-            }) = record
-            {
-                buffer.clear();
-                finish(stored, own_timestamp, timestamp, buffer);
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let Some(Ok(Record::Event {
+            own_timestamp, stored, ..
+        })) = chunk.records().next()
+        else {
+            return Err(Error::damaged(
+                format!("segment {} chunk {}", place.segment, place.value),
+                format!("it is not the mended event of row {row} of run {run}"),
+            ));
+        };
+        buffer.clear();
+        finish(stored, own_timestamp, timestamp, buffer);
+        Ok(Mending::Here)
+    }
+
+    /// Whether any row has a mended event: it lies outside the run's chunks, or has left the history.
+    pub(super) fn has_mended(&self, run: RunId) -> Result<bool> {
+        let mut any = false;
+        self.catalog.each(&keys::letters_of(run), |key, value| {
+            any = decode::<Letter>(key, value)?.mended.is_some();
+            Ok(!any)
+        })?;
+        Ok(any)
     }
 
     /// One event by its row, open at its end.

@@ -154,7 +154,7 @@ pub(super) fn write_anew(ground: Ground<'_>, id: SegmentId, salvage: &Salvage) -
             last: None,
             mend: true,
         },
-    );
+    )?;
     let mut active = Active::create(ground.segments, id)?;
     for number in 0..salvage.end() {
         match salvage.value(number)? {

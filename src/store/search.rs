@@ -19,7 +19,7 @@ use super::runs::{EventState, Numbered, StoredEvent};
 use super::segment::SegmentId;
 use super::state::Inner;
 use super::{Store, users};
-use crate::event::{RunId, Timestamp};
+use crate::event::Timestamp;
 
 /// A search for the events of one person, over any number of runs.
 pub struct UserSearch {
@@ -163,16 +163,7 @@ impl UserSearch {
         if run.kind == RunKind::Replay || run.state == RunState::Receiving {
             return Ok(false);
         }
-        self.has_no_mended(run.id)
-    }
-
-    fn has_no_mended(&self, run: RunId) -> Result<bool> {
-        let mut none = true;
-        self.store.catalog.each(&keys::extents_of(run), |key, _| {
-            none &= !keys::is_mended(key);
-            Ok(none)
-        })?;
-        Ok(none)
+        Ok(!self.store.has_mended(run.id)?)
     }
 
     fn may_hold(&mut self, segment: SegmentId, value: u32) -> Result<bool> {

@@ -75,7 +75,8 @@ pub(super) struct Active {
     unsynced: u64,
     /// Values that a finished sync covers.
     synced: u32,
-    runs: std::collections::BTreeSet<RunId>,
+    /// With the bytes of each.
+    runs: std::collections::BTreeMap<RunId, u64>,
     /// The index entries of its chunks, until the seal.
     filters: Vec<(u32, Vec<u8>)>,
 }
@@ -99,7 +100,7 @@ impl Active {
             stored: 0,
             unsynced: 0,
             synced: 0,
-            runs: std::collections::BTreeSet::new(),
+            runs: std::collections::BTreeMap::new(),
             filters: Vec::new(),
         };
         active.mark_leaves()?;
@@ -122,7 +123,7 @@ impl Active {
             self.next += 1;
             self.stored += value.len() as u64;
         }
-        self.runs.insert(run);
+        *self.runs.entry(run).or_default() += values.iter().map(|value| value.len() as u64).sum::<u64>();
         if !filter.is_empty() {
             self.filters.push((first, filter.to_vec()));
         }
@@ -167,7 +168,8 @@ impl Active {
             values: self.next,
             crc: self.crc.clone().finalize(),
             stored: self.stored,
-            runs: self.runs.iter().copied().collect(),
+            runs: self.runs.keys().copied().collect(),
+            run_bytes: self.runs.values().copied().collect(),
         };
         users::write(self.database.path(), &self.filters)?;
         seal.write(self.database.path())?;
@@ -355,6 +357,9 @@ pub(super) struct Seal {
     pub(super) stored: u64,
     /// The runs that have chunks in it.
     pub(super) runs: Vec<RunId>,
+    /// Bytes of each, in the same order; missing where recovery has made the seal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) run_bytes: Vec<u64>,
 }
 
 impl Seal {
@@ -435,7 +440,8 @@ mod tests {
                 last: None,
                 mend: false,
             };
-            numbers.push(active.append(run, &encode(&packed, placing), &packed.filter).unwrap());
+            let values = encode(&packed, placing).unwrap();
+            numbers.push(active.append(run, &values, &packed.filter).unwrap());
         }
         let seal = active.seal().unwrap();
         let path = active.folder();

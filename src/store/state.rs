@@ -12,6 +12,7 @@ use super::commit::Closed;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
+use super::lookup;
 use super::parking::Guarded;
 use super::readers::Readers;
 use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
@@ -24,6 +25,10 @@ use crate::event::{DestinationId, RunId, Timestamp};
 
 /// The longest error that a run is listed with, in characters.
 const ERROR_CHARACTERS: usize = 300;
+/// The most runs that a replay's record names.
+pub const REPLAY_OF: usize = 8;
+/// The longest webhook id that is kept, in characters.
+pub(super) const WEBHOOK_CHARACTERS: usize = 64;
 /// A run whose rows equal those of an earlier run of its plan within this long is flagged.
 const REPEAT_WITHIN: u64 = 24 * 3_600_000;
 
@@ -254,7 +259,7 @@ impl Inner {
             stored_at: None,
             delivered_at: None,
             error: None,
-            replay_of: run.replay_of.iter().take(8).copied().collect(),
+            replay_of: run.replay_of.iter().take(REPLAY_OF).copied().collect(),
             bytes: 0,
             timestamp: run.received_at,
             letters_dropped_at: None,
@@ -276,6 +281,7 @@ impl Inner {
             }
             let mut changes = Changes::new();
             changes.put(keys::run(run.id), &record)?;
+            lookup::enlist(&record, &mut changes);
             changes.put(keys::TOTALS.to_vec(), totals)?;
             self.catalog.apply(changes)
         })?;
@@ -395,7 +401,7 @@ impl Origin {
         let cut = |text: Option<String>, characters| text.map(|text| bounded(&text, characters));
         Self {
             instance: cut(self.instance, 64),
-            webhook_id: cut(self.webhook_id, 64),
+            webhook_id: cut(self.webhook_id, WEBHOOK_CHARACTERS),
             plan_id: cut(self.plan_id, 32),
             title: cut(self.title, 100),
             url: cut(self.url, 200),

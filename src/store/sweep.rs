@@ -17,6 +17,7 @@ use super::catalog::{Changes, remove_folder};
 use super::database::{give_memory_back, sync_folder};
 use super::error::{Error, Result};
 use super::keys;
+use super::live::Live;
 use super::records::{Registered, SealedAs};
 use super::retention::{self, Facts, Keep, LIVE_SHARE};
 use super::segment::{SEAL_BYTES, SegmentId};
@@ -63,19 +64,19 @@ enum Known {
     /// Nothing waits in it.
     Done {
         settled_at: Option<Timestamp>,
-        lettered: Vec<RunId>,
+        lettered: Vec<(RunId, Option<u64>)>,
     },
 }
 
 /// A look at a whole segment.
 #[derive(Default)]
 struct Look {
-    live_values: u64,
+    live_bytes: u64,
     waiting: Option<RunId>,
     held: bool,
     settled_at: Option<Timestamp>,
     under_way: bool,
-    lettered: Vec<RunId>,
+    lettered: Vec<(RunId, Option<u64>)>,
 }
 
 impl Inner {
@@ -194,15 +195,15 @@ impl Inner {
                 }
             }
             Some(Known::Done { settled_at, lettered }) => {
-                let mut live_values = 0;
+                let mut live_bytes = 0;
                 let mut waits = false;
-                for &run in lettered {
+                for &(run, bytes) in lettered {
                     let live = self.live_of(run, id, referred)?;
                     waits |= live.waits;
-                    live_values += (live.chunks.len() + live.mended.len()) as u64;
+                    live_bytes += bytes_of(&live, bytes, sealed);
                 }
                 if !waits {
-                    return Ok(facts(share(sealed, live_values), *settled_at, false));
+                    return Ok(facts(live_bytes, *settled_at, false));
                 }
             }
             None => {}
@@ -223,7 +224,8 @@ impl Inner {
                 Known::Waits { run, looked_at }
             }
             None => {
-                let at = self.mark_delivered(id, &look.lettered, now)?;
+                let lettered: Vec<RunId> = look.lettered.iter().map(|(run, _)| *run).collect();
+                let at = self.mark_delivered(id, &lettered, now)?;
                 if look.under_way {
                     settled_at = settled_at.max(Some(at));
                 }
@@ -234,26 +236,26 @@ impl Inner {
             }
         };
         memory.segments.insert(id, known);
-        Ok(facts(share(sealed, look.live_values), settled_at, look.held))
+        Ok(facts(look.live_bytes, settled_at, look.held))
     }
 
     /// Asks the runs of a segment, until it is clear that too much of it is live, or, where it is not to be looked at as
     /// a whole, that anything is.
     fn look(&self, id: SegmentId, sealed: SealedAs, referred: &HashSet<RunId>, whole: bool) -> Result<Look> {
         let mut look = Look::default();
-        for run in self.runs_in(id)? {
+        for (run, bytes) in self.sized_runs_in(id)? {
             let live = self.live_of(run, id, referred)?;
-            look.live_values += (live.chunks.len() + live.mended.len()) as u64;
+            look.live_bytes += bytes_of(&live, bytes, sealed);
             look.held |= live.held;
             look.under_way |= live.under_way;
             look.settled_at = look.settled_at.max(live.settled_at);
             if live.has_letters || !live.mended.is_empty() {
-                look.lettered.push(run);
+                look.lettered.push((run, bytes));
             }
             if live.waits {
                 look.waiting.get_or_insert(run);
-                if live.held || !whole || share(sealed, look.live_values).saturating_mul(LIVE_SHARE) > sealed.stored {
-                    look.live_values = u64::from(sealed.values);
+                if live.held || !whole || look.live_bytes.saturating_mul(LIVE_SHARE) > sealed.stored {
+                    look.live_bytes = sealed.stored;
                     look.settled_at = None;
                     look.under_way = false;
                     return Ok(look);
@@ -318,12 +320,15 @@ impl Inner {
     }
 }
 
-/// Bytes of so many of a segment's values, about.
-fn share(sealed: SealedAs, values: u64) -> u64 {
-    if values == 0 {
-        return 0;
+/// Bytes of what a run needs of a segment, about: its chunks are taken to be equal, and where nobody knows how many bytes
+/// it has there, all values are.
+fn bytes_of(live: &Live, run_bytes: Option<u64>, sealed: SealedAs) -> u64 {
+    let values = (live.chunks.len() + live.mended.len()) as u64;
+    match run_bytes {
+        _ if values == 0 => 0,
+        Some(bytes) => bytes.saturating_mul(values) / values.max(live.of as u64),
+        None => (sealed.stored / u64::from(sealed.values.max(1)))
+            .max(1)
+            .saturating_mul(values),
     }
-    (sealed.stored / u64::from(sealed.values.max(1)))
-        .max(1)
-        .saturating_mul(values)
 }

@@ -1,7 +1,10 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
+mod commits;
 mod damage;
 mod failing;
+mod lists;
+mod replays;
 mod sweeps;
 mod waiting;
 
@@ -306,4 +309,55 @@ fn requests_cannot_make_destinations_without_end() {
     let error = store.resolve(&of(1 << 40, None)).unwrap_err().to_string();
     assert!(error.contains("[[destinations]]"), "{error}");
     assert!(store.resolve(&of(1, None)).is_ok() && store.resolve(&of(0, Some("named"))).is_ok());
+}
+
+#[test]
+fn a_stop_counts_what_waits_and_the_next_start_believes_it_only_while_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let waits = |store: &Store| {
+        let one = store.destination(&DestinationId("one".into())).unwrap();
+        (one.backlog.events, one.delivered)
+    };
+    let counted = |store: &Store| {
+        let number = store
+            .inner
+            .destination_state(&DestinationId("one".into()))
+            .unwrap()
+            .number;
+        store.inner.catalog.get_bytes(&keys::counted(number)).unwrap().is_some()
+    };
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    store_run(&store, 1, "one", 20);
+    store_run(&store, 2, "one", 30);
+    store_run(&store, 3, "two", 30);
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+    let leased = queue.read(5, 100_000, &mut Vec::new()).unwrap();
+    queue.acknowledge(leased[4].position, &[], Timestamp(2)).unwrap();
+    let before = waits(&store);
+    assert_eq!(before, (18 + 26 - 5, 5));
+    store.close().unwrap();
+    assert!(counted(&store));
+    drop((queue, store));
+
+    let (store, _) = Store::open(&settings(&path), Timestamp(3)).unwrap();
+    assert!(!counted(&store), "a count of the past stays for a start after a kill");
+    assert_eq!(waits(&store), before);
+    // A kill: everything is counted anew.
+    store.inner.catalog.commit().unwrap();
+    let killed = folder.path().join("killed");
+    copy(&path, &killed);
+    let (after_kill, _) = Store::open(&settings(&killed), Timestamp(4)).unwrap();
+    assert_eq!(waits(&after_kill), before);
+    drop(after_kill);
+
+    // Somebody acknowledges when the count was taken already.
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+    let leased = queue.read(3, 100_000, &mut Vec::new()).unwrap();
+    store.close().unwrap();
+    queue.acknowledge(leased[2].position, &[], Timestamp(5)).unwrap();
+    store.inner.catalog.commit().unwrap();
+    drop((queue, store));
+    let (store, _) = Store::open(&settings(&path), Timestamp(6)).unwrap();
+    assert_eq!(waits(&store), (before.0 - 3, before.1 + 3));
 }

@@ -12,7 +12,9 @@ use super::database::Database;
 use super::error::Result;
 use super::keys;
 use super::mark::Mark;
-use super::records::{Cursor, DestinationRecord, HighWater, Letter, Place, Queued, Registered, SealedAs, Seen};
+use super::records::{
+    Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
+};
 use super::recover::{self, Contents};
 use super::run::{RunRecord, RunState};
 use super::segment::{self, Seal, SegmentId};
@@ -132,6 +134,7 @@ impl Inner {
                 }
                 Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
                 Some(b'q') => drop(decode::<Queued>(key, value)?),
+                Some(b'n') => drop(decode::<KeptCount>(key, value)?),
                 Some(b'c') => drop(decode::<Cursor>(key, value)?),
                 Some(b'v' | b'p') => drop(decode::<Seen>(key, value)?),
                 Some(b'e') => drop(decode::<Letter>(key, value)?),
@@ -343,7 +346,7 @@ impl Inner {
         let refers = self.is_replay(id)?;
         let whole = first.sequence == 0 && contiguous && counted.ended && run.error.is_none() && !refers;
         if whole && run.state != RunState::Failed && counted.rows != run.rows {
-            let what = format!("{} rows are stored, its record says {}", counted.rows, run.rows);
+            let what = format!("rows stored: {}, but its record says {}", counted.rows, run.rows);
             survey.note(Ailing::Run(id), what, place, &[id]);
         }
         Ok(())
@@ -386,13 +389,13 @@ fn unequal_accounts(run: &RunRecord) -> Option<String> {
     }
     if run.rows != run.events + run.dead_rows {
         return Some(format!(
-            "{} rows are not {} events and {} dead rows",
+            "rows {} are not events {} + dead rows {}",
             run.rows, run.events, run.dead_rows
         ));
     }
     if run.events != run.delivered + run.pending + run.dead_events {
         return Some(format!(
-            "{} events are not {} delivered, {} pending and {} dead ones",
+            "events {} are not delivered {} + pending {} + dead {}",
             run.events, run.delivered, run.pending, run.dead_events
         ));
     }

@@ -224,6 +224,11 @@ impl Writer {
                         self.waiting.push(Waiting::Run(closed, open, reply));
                         Ok(())
                     }
+                    // Nothing of it was written.
+                    Err(error @ Error::Refused { .. }) => {
+                        self.open.remove(&run);
+                        answer(&reply, Err(error))
+                    }
                     Err(error) => {
                         self.fail(&error);
                         answer(&reply, Err(error))
@@ -241,7 +246,9 @@ impl Writer {
                     last: None,
                     mend: true,
                 };
-                match self.place(run, &chunk::encode(&packed, placing), &users::anyone()) {
+                let placed =
+                    chunk::encode(&packed, placing).and_then(|values| self.place(run, &values, &users::anyone()));
+                match placed {
                     Ok(place) => self.waiting.push(Waiting::Mend(run, place, reply)),
                     Err(error) => {
                         self.fail(&error);
@@ -288,7 +295,7 @@ impl Writer {
             last,
             mend: false,
         };
-        let place = self.place(run, &chunk::encode(packed, placing), &packed.filter)?;
+        let place = self.place(run, &chunk::encode(packed, placing)?, &packed.filter)?;
         self.open.entry(run).or_default().note(place, packed);
         Ok(())
     }
@@ -417,6 +424,7 @@ impl Writer {
         if self.active.as_ref().is_some_and(|active| active.values() > 0) {
             self.rotate()?;
         }
+        self.store.keep_counts()?;
         self.store.catalog.commit()?;
         self.store.readers.release_active();
         Ok(())
@@ -507,7 +515,7 @@ mod tests {
             repeat: None,
             commit: 0,
             chunks: 0,
-            references: Vec::new(),
+            references: 0,
         };
         let big = RunId::new(Timestamp(2), 2);
         let append = |sequence| Command::Append {

@@ -20,6 +20,7 @@ mod door;
 mod failing_sync;
 mod golden;
 mod hostile;
+mod instructions;
 mod kill;
 mod lifecycle;
 mod million;

@@ -1,6 +1,7 @@
 //! A million runs of one or two rows: what the list of runs costs in time, disk and memory. Not a part of every test run:
 //!
-//! `cargo test --release --test all million_runs -- --ignored --nocapture`, with `PINTLE_SMALL_RUNS` for another number.
+//! `cargo test --release --test all million_runs -- --ignored --nocapture`, with `PINTLE_SMALL_RUNS` for another number and
+//! `PINTLE_SMALL_RUNS_FOLDER` for a folder that stays.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,7 +81,11 @@ fn a_million_runs() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(1_000_000_u64);
-    let folder = tempfile::tempdir().expect("a folder");
+    let mut folder = tempfile::tempdir().expect("a folder");
+    if let Some(kept) = std::env::var_os("PINTLE_SMALL_RUNS_FOLDER") {
+        folder = tempfile::tempdir_in(kept).expect("a folder");
+        folder.disable_cleanup(true);
+    }
     let path = folder.path().join("store");
     let settings = StoreSettings {
         path: path.clone(),

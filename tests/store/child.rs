@@ -27,6 +27,10 @@ fn child() {
         "fail-sync" => super::full::fail_sync(&folder, &argument),
         "commits" => super::cost::commits(&folder, &argument),
         "beside" => super::cost::beside(&folder, argument.parse().unwrap()),
+        "day" => super::day::live(&folder, argument.parse().unwrap()),
+        "small-runs" => super::small_runs::store(&folder, argument.parse().unwrap()),
+        "small-drain" => super::small_runs::drain(&folder, argument.parse().unwrap()),
+        "small-open" => super::small_runs::open(&folder, &argument),
         other => panic!("no task {other}"),
     }
 }

@@ -10,9 +10,11 @@
 mod child;
 mod cost;
 mod damage;
+mod day;
 mod fixture;
 mod full;
 mod power;
 mod recording;
+mod small_runs;
 mod state;
 mod workload;

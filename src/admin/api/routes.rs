@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::BufReader;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -110,16 +111,22 @@ impl Api {
             }
             ["audit"] => self.audit(head).await,
             ["trace", id] => {
-                NOTHING.query(query)?;
+                let within = takes(StateOf::Events, &[]).query(query)?.selection;
                 let id = (*id).to_owned();
                 let _place = turn(&self.listings).await?;
-                self.call(move |service| service.trace(&id, Timestamp::now())).await
+                // Gone with whoever asked.
+                let asked = Arc::new(());
+                let waits = Arc::downgrade(&asked);
+                self.call(move |service| {
+                    service.trace(&id, &within, Timestamp::now(), &mut || waits.strong_count() > 0)
+                })
+                .await
             }
             ["dead"] => {
-                let given = takes(StateOf::Events, &["lines"]).query(query)?;
-                let lines = lines(&given)?;
+                let given = takes(StateOf::Events, &["limit", "lines"]).query(query)?;
+                let (limit, lines) = (given.number("limit")?, lines(&given)?);
                 self.list(head, kind(lines), move |service, out| {
-                    service.dead(&given.selection, lines, out)
+                    service.dead(&given.selection, limit, lines, out)
                 })
                 .await
             }

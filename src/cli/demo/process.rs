@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -134,6 +134,28 @@ impl Pintle {
         self.child.id()
     }
 
+    /// What a verb prints for people, and what it says beside it.
+    pub(crate) fn printed(&self, arguments: &[&str]) -> Result<String, Error> {
+        let output = self.run(&[], arguments)?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    fn run(&self, manner: &[&str], arguments: &[&str]) -> Result<Output, Error> {
+        let output = command(&self.program, &self.folder)
+            .args(manner)
+            .args(arguments)
+            .output()
+            .map_err(|source| Error::Program { source })?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        Err(Error::Verb {
+            verb: arguments.join(" "),
+            status: output.status.to_string(),
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
     /// What a verb needs to find it.
     pub(crate) fn configuration(&self) -> PathBuf {
         configuration_file(&self.folder)
@@ -141,22 +163,9 @@ impl Pintle {
 
     /// Runs a verb with `--json`.
     pub(crate) fn json(&self, arguments: &[&str]) -> Result<Value, Error> {
-        let verb = || arguments.join(" ");
-        let output = command(&self.program, &self.folder)
-            .arg("--json")
-            .args(arguments)
-            .output()
-            .map_err(|source| Error::Program { source })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::Verb {
-                verb: verb(),
-                status: output.status.to_string(),
-                said,
-            });
-        }
+        let output = self.run(&["--json"], arguments)?;
         serde_json::from_slice(&output.stdout).map_err(|error| Error::Unexpected {
-            verb: verb(),
+            verb: arguments.join(" "),
             what: format!("no JSON: {error}"),
         })
     }

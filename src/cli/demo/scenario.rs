@@ -134,15 +134,12 @@ impl Stage<'_> {
     /// All events wait, and the lane says why. How many.
     fn backlog_waits(&mut self) -> Result<u64, Error> {
         self.narrator.step("The backlog grows")?;
-        self.narrator.command(&["status"])?;
         let mut most = 0;
         let mut all_since = None;
-        let mut refused = Value::Null;
         self.until("all events wait", |stage| {
             let status = stage.pintle.json(&["status"])?;
             most = most.max(number(&status, "/backlog/events"));
-            refused = status.pointer("/destinations/0").cloned().unwrap_or(Value::Null);
-            let attempts = number(&refused, "/attempts");
+            let attempts = number(&status, "/destinations/0/attempts");
             stage.narrator.progress(&format!(
                 "{} events wait, attempt {attempts} at RudderStack",
                 grouped(most)
@@ -154,16 +151,7 @@ impl Stage<'_> {
             let since = *all_since.get_or_insert_with(Instant::now);
             Ok(attempts >= 2 || since.elapsed() > PATIENCE)
         })?;
-        let status = self.pintle.json(&["status"])?;
-        self.narrator.say(&format!(
-            "{} events wait, {:.1} MB; the destination is {}",
-            grouped(most),
-            number(&status, "/backlog/bytes") as f64 / 1e6,
-            text(&refused, "/state").unwrap_or("not known"),
-        ))?;
-        if let Some(reason) = text(&refused, "/reason") {
-            self.narrator.say(&format!("reason: {reason}"))?;
-        }
+        self.shows(&["status"])?;
         Ok(most)
     }
 
@@ -195,6 +183,15 @@ impl Stage<'_> {
         self.nothing_waits()
     }
 
+    /// A command that the reader could type, and what it prints.
+    fn shows(&mut self, arguments: &[&str]) -> Result<(), Error> {
+        self.narrator.command(arguments)?;
+        for line in self.pintle.printed(arguments)?.lines() {
+            self.narrator.say(line)?;
+        }
+        Ok(())
+    }
+
     fn nothing_waits(&mut self) -> Result<(), Error> {
         self.until("nothing waits any more", |stage| {
             Ok(number(&stage.pintle.json(&["status"])?, "/backlog/events") == 0)
@@ -205,16 +202,7 @@ impl Stage<'_> {
     fn bad_row(&mut self, run: &str) -> Result<(), Error> {
         self.narrator
             .step("One row was bad; it stopped no other, and it is kept")?;
-        self.narrator.command(&["dead", "list"])?;
-        let dead = self.pintle.json(&["dead", "list", "--run", run])?;
-        for letter in dead.as_array().into_iter().flatten().take(3) {
-            self.narrator.say(&format!(
-                "row {}: {}",
-                grouped(number(letter, "/row")),
-                text(letter, "/reason").unwrap_or_default()
-            ))?;
-        }
-        Ok(())
+        self.shows(&["dead", "list", "--run", run])
     }
 
     /// Sends a part of the events again. How many came.
@@ -224,21 +212,12 @@ impl Stage<'_> {
             .pintle
             .json(&["replay", "--run", run, "--event", HIGH, "--dry-run"])?;
         let events = number(&plan, "/events");
-        self.narrator
-            .command(&["replay", "--run", run, "--event", HIGH, "--dry-run"])?;
-        self.narrator.say(&format!(
-            "The plan: {} of {} events, {:.2} MB.",
-            grouped(events),
-            grouped(self.look.events()),
-            number(&plan, "/bytes") as f64 / 1e6
-        ))?;
         let (all_before, high_before) = {
             let counts = self.rudderstack.counts();
             (counts.events, counts.high)
         };
-        self.narrator
-            .command(&["replay", "--run", run, "--event", HIGH, "--yes"])?;
-        self.pintle.json(&["replay", "--run", run, "--event", HIGH, "--yes"])?;
+        // Its plan comes first.
+        self.shows(&["replay", "--run", run, "--event", HIGH, "--yes"])?;
         self.until("the replayed events are at RudderStack", |stage| {
             let again = stage.rudderstack.counts().events - all_before;
             stage

@@ -85,7 +85,7 @@ impl DoctorArguments {
                 code: None,
             })?;
         checks.extend(runtime.block_on(async {
-            let mut found = listeners::checks(config, running);
+            let mut found = listeners::checks(config, running).await;
             found.extend(network::checks(config, running).await);
             found
         }));

@@ -54,8 +54,8 @@ fn unnamed(client: &Client, config: &Config) -> Result<Vec<Check>, Expected> {
                 name,
                 detail,
                 format!(
-                    "its events wait: `pintle destinations list`, and the action's settings in Looker ({} wait)",
-                    one.backlog.events
+                    "look at `pintle destinations list`, and at the action's settings in Looker; {}",
+                    crate::cli::format::waiting(one.backlog.events)
                 ),
             )
         });

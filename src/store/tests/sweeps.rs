@@ -231,7 +231,7 @@ fn history_gives_way_before_a_run_is_refused_and_a_replay_keeps_what_it_needs() 
         kind: RunKind::Replay,
         ..new_run(50, "one")
     };
-    let replay = store.replay(replay, &last, None, Timestamp(9)).unwrap();
+    let replay = store.replay(replay, &[last[0].id], None, Timestamp(9)).unwrap();
     assert_eq!(replay.events, 10_000);
     // The backlog of another destination fills it up; what the replay refers to is spared.
     let mut refused = None;

@@ -70,7 +70,7 @@ fn what_was_under_way_when_a_replay_was_called_off_is_counted_once() {
         replay: Some(ReplayOptions::default()),
         ..new_run(9, "one")
     };
-    let replay = store.replay(new, &[run], Filter::default(), Timestamp(3)).unwrap();
+    let replay = store.replay(new, &[run.id], Filter::default(), Timestamp(3)).unwrap();
     let behind = store_events(&store, 2, 100);
     let mut queue = store.queue(&DestinationId("one".into()), Line::Replay).unwrap();
     let mut buffer = Vec::new();

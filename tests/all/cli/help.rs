@@ -34,10 +34,12 @@ fn each_verb_has_two_examples_that_parse() {
     command.build();
     let mut examples = 0;
     each_command(&command, "pintle", &mut |path, command| {
-        let depth = path.split(' ').count();
-        let Some(after) = command.get_after_help() else {
-            assert!(depth != 2 || command.get_name() == "help", "{path} has no examples");
+        // `pintle help` and its kin are clap's own.
+        if path == "pintle" || path.split(' ').any(|word| word == "help") {
             return;
+        }
+        let Some(after) = command.get_after_help() else {
+            panic!("{path} has no examples");
         };
         let lines: Vec<String> = after.to_string().lines().skip(1).map(str::to_owned).collect();
         assert_eq!(lines.len(), 2, "{path}: {lines:?}");
@@ -49,7 +51,7 @@ fn each_verb_has_two_examples_that_parse() {
             examples += 1;
         }
     });
-    assert!(examples >= 36, "{examples}");
+    assert!(examples >= 60, "{examples}");
 }
 
 #[test]

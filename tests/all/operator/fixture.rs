@@ -50,9 +50,11 @@ pub(super) fn night() -> (Place, Vec<String>) {
     let mut buffer = Vec::new();
     let leased = queue.read(18, 1 << 20, &mut buffer).unwrap();
     assert_eq!(leased.len(), 18);
-    queue
-        .note_attempt(Timestamp(NIGHT + 60_000), &leased[..11], 4_711, "503 busy", 12)
-        .unwrap();
+    for (at, took) in [(20_000, 9), (35_000, 31), (60_000, 12)] {
+        queue
+            .note_attempt(Timestamp(NIGHT + at), &leased[..11], 4_711, "503 busy", took)
+            .unwrap();
+    }
     queue
         .note_attempt(Timestamp(NIGHT + 61_000), &leased, 7_001, "200 OK", 35)
         .unwrap();

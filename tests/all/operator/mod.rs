@@ -3,4 +3,5 @@
 
 mod fixture;
 mod people;
+mod redact;
 mod scripts;

@@ -1,25 +1,11 @@
 //! What people read, in 80 columns.
 
 use super::fixture::night;
-use crate::cli::pintle::{Place, Ran};
-
-/// Output without what differs from run to run.
-fn seen(ran: &Ran) -> String {
-    let mut text = String::new();
-    for line in ran.all().lines() {
-        let line = if line.starts_with("store ") {
-            "store         [bytes]"
-        } else {
-            line
-        };
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
+use super::redact::redacted;
+use crate::cli::pintle::Place;
 
 #[track_caller]
-fn read(place: &Place, arguments: &[&str]) -> String {
+fn read(place: &Place, ids: &[String], arguments: &[&str]) -> String {
     let ran = place.run(arguments);
     for line in ran.data.lines() {
         assert!(
@@ -31,7 +17,8 @@ fn read(place: &Place, arguments: &[&str]) -> String {
             "{arguments:?}: a title reached the terminal: {line:?}"
         );
     }
-    format!("$ pintle {}\n{}\n", arguments.join(" "), seen(&ran))
+    let said = format!("$ pintle {}\n{}\n", arguments.join(" "), ran.all());
+    redacted(&said, ids, "2026-08-03")
 }
 
 #[test]
@@ -51,11 +38,73 @@ fn a_night_is_read() {
         &["trace", "hook-17-3"],
         &["replay", "--run", &ids[0], "--dry-run"],
         &["replay", "--run", &ids[0]],
+        &["replay", "--all", "--dry-run"],
         &["destinations"],
+        &["runs", "--state", "failed"],
+        &["runs", "--look", "99"],
+        &["dead", "list", "--limit", "1"],
+        &["trace", &format!("{}-3", ids[0])],
+        &["trace", &format!("{}-9", ids[1])],
+        &["trace", "no-such-thing", "--since", "2026-07-01"],
         &["runs", "show", "zz"],
         &["dead", "drop", "--look", "17"],
     ] {
-        text.push_str(&read(&place, arguments));
+        text.push_str(&read(&place, &ids, arguments));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_was_changed_is_said() {
+    let (place, ids) = night();
+    place.file("events.jsonl", &place.run(&["events", "--look", "8", "--raw"]).data);
+    place.file("key", "3anotherkeyofatest\n");
+    place.file("mended.json", "{\"type\": \"identify\", \"userId\": \"u5\"}\n");
+    let dead = place.run(&["--json", "dead", "list"]).json();
+    let row = dead[0]["id"].as_str().unwrap().to_owned();
+    let mut known = ids.clone();
+    known.extend(
+        dead.as_array()
+            .unwrap()
+            .iter()
+            .map(|letter| letter["id"].as_str().unwrap().to_owned()),
+    );
+    let mut text = String::new();
+    for arguments in [
+        &["dead", "requeue", &row, "--event-file", "mended.json"][..],
+        &["trace", &ids[0]],
+        &["dead", "requeue", "--look", "17", "--yes"],
+        &["dead", "requeue", "--look", "17", "--yes"],
+        &["replay", "--run", &ids[0], "--to", "sales", "--rate", "5", "--yes"],
+        &["replay", "list"],
+        &["destinations", "pause", "marketing"],
+        &["destinations", "resume", "marketing"],
+        &["destinations", "retry", "marketing"],
+        &["destinations", "probe", "marketing"],
+        &["destinations", "rekey", "marketing", "--write-key-file", "key"],
+        &["import", "events.jsonl", "--destination", "sales"],
+        &["verify"],
+        &["status"],
+    ] {
+        text.push_str(&read(&place, &known, arguments));
+    }
+    let replays = place.run(&["--json", "replay", "list"]).json();
+    let replay = replays[0]["id"].as_str().unwrap();
+    for arguments in [
+        &["replay", "cancel", replay][..],
+        &["runs", "show", replay],
+        &["trace", replay],
+        &["replay", "cancel", replay],
+    ] {
+        text.push_str(&read(&place, &known, arguments));
+    }
+    let (place, ids) = night();
+    for arguments in [
+        &["dead", "drop", "--look", "17", "--yes"][..],
+        &["audit", "--look", "17"],
+        &["trace", "hook-17-0"],
+    ] {
+        text.push_str(&read(&place, &ids, arguments));
     }
     insta::assert_snapshot!(text);
 }

@@ -179,14 +179,33 @@ fn a_story_is_told_from_every_end() {
             .map(|chapter| chapter["what"].as_str().unwrap().to_owned())
             .collect()
     };
-    let run = ["received", "stored", "dead", "attempt", "attempt", "dead", "delivered"];
+    let run = [
+        "received",
+        "stored",
+        "dead",
+        "attempt",
+        "attempt",
+        "attempt",
+        "attempt",
+        "dead",
+        "delivered",
+    ];
     assert_eq!(whats(&ids[0]), run);
     assert_eq!(whats("hook-17-0"), run);
     assert_eq!(
         whats(&format!("{}-12", ids[0])),
-        ["received", "stored", "stored", "attempt", "attempt", "dead"]
+        [
+            "received", "stored", "stored", "attempt", "attempt", "attempt", "attempt", "dead"
+        ]
     );
     assert_eq!(json_of(&place, &["trace", &format!("{}-3", ids[3])])["kind"], "message");
+    let narrowed = |more: &[&str]| {
+        let id = format!("{}-3", ids[3]);
+        place.run(&[&["trace", id.as_str()], more].concat()).code
+    };
+    assert_eq!(narrowed(&["--run", &ids[3][..14], "--since", "2026-07-31"]), 0);
+    assert_eq!(narrowed(&["--run", &ids[0]]), 1, "it is in another run");
+    assert_eq!(narrowed(&["--until", "2026-07-31"]), 1, "it came later");
     let failed = json_of(&place, &["trace", "hook-17-3"]);
     assert_eq!(failed["story"][1]["what"], "refused");
     refused(&place, &["trace", "no-such-thing"], 1, "P0045");
@@ -204,6 +223,8 @@ fn dead_letters_are_mended_requeued_and_dropped() {
     assert_eq!(lines(&ok(&place, &["dead", "export"])).len(), 2);
     assert_eq!(json_of(&place, &["dead", "show", event])["row"], 12);
     assert_eq!(json_of(&place, &["dead", "list", "--look", "8"]), json!([]));
+    assert_eq!(json_of(&place, &["dead", "list", "--limit", "1"]), json!([letters[0]]));
+    assert_eq!(json_of(&place, &["dead", "--limit", "0"]), json!([]));
 
     refused(&place, &["dead", "requeue"], 2, "P0043");
     refused(&place, &["dead", "requeue", row], 1, "--event-file");

@@ -47,6 +47,9 @@ export function exact(at) {
   return isNear(date) ? exactClock.format(date) : `${day.format(date)} ${exactClock.format(date)}`;
 }
 
+/** A text of pintle's own in which moments stand as machines write them. */
+export const local = (text) => text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (at) => exact(at));
+
 /** Everything, for a tooltip. */
 export const whole = (at) => (at ? full.format(new Date(at)) : '');
 

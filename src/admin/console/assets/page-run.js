@@ -27,8 +27,10 @@ export function run(app, { main, arguments: [id], signal, failed }) {
     seen = trace.run;
     document.title = `${f.title(seen)} · pintle`;
     putIfChanged(head, [seen, app.nameOf(seen.destination)], () => header(app, seen, read));
+    // These two are in pintle's own words; the others may quote a row.
+    const told = ({ what, detail }) => (['waiting', 'refused'].includes(what) ? f.local(detail) : detail);
     putIfChanged(steps, trace.story, () => trace.story.map((step) => h('li', { class: step.what },
-      moment(step.at, f.exact), h('span', { class: 'what' }, step.what), h('span', { class: 'detail' }, step.detail))));
+      moment(step.at, f.exact), h('span', { class: 'what' }, step.what), h('span', { class: 'detail' }, told(step)))));
     await readLetters();
   };
 

@@ -1,22 +1,12 @@
-//! The figures of the README, each beside a yardstick of the same run: `cargo bench`.
-//!
-//! Ratios count, not absolutes: run it on a quiet machine, and compare within one run. It needs about 1 GB of disk in the
-//! folder for temporary files and the `gzip` program.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    missing_docs,
-    reason = "a measurement that fails should panic"
-)]
+//! The parts as libraries: conversion, the store, the making of batches.
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::documents;
+use crate::table::{megabytes, milliseconds, percentile, row};
 use pintle::config::{Events, StoreSettings};
 use pintle::convert::{Converter, Identity, Limits, Rows, RunContext};
 use pintle::event::{Action, Destination, DestinationId, RunId, Timestamp, WriteKey};
@@ -24,15 +14,11 @@ use pintle::store::{Closing, Line, NewRun, Origin, RunKind, Store};
 
 const ROWS: u64 = 200_000;
 
-fn main() {
-    // `cargo test --benches` only asks whether it builds and starts.
-    if std::env::args().any(|argument| argument == "--test") {
-        return;
-    }
-    println!("| what | figure | yardstick | ratio |");
-    println!("| --- | --- | --- | --- |");
-    let lite = document(ROWS, false);
-    let detail = document(ROWS / 4, true);
+/// Prints the rows of the table.
+pub(crate) fn measure() {
+    let (mut lite, mut detail) = (Vec::new(), Vec::new());
+    documents::write(ROWS, false, &mut lite).unwrap();
+    documents::write(ROWS / 4, true, &mut detail).unwrap();
     conversion("lite", &lite);
     conversion("detail", &detail);
     let events = events(&lite);
@@ -41,90 +27,6 @@ fn main() {
         small_runs(waiting);
     }
     drain(&events);
-}
-
-fn row(what: &str, figure: &str, yardstick: &str, ratio: f64) {
-    println!("| {what} | {figure} | {yardstick} | {ratio:.2} |");
-}
-
-/// A document of twelve columns by a formula.
-fn document(rows: u64, detail: bool) -> Vec<u8> {
-    const COLUMNS: [&str; 12] = [
-        "users.id",
-        "users.email",
-        "users.name",
-        "users.city",
-        "users.created_date",
-        "orders.count",
-        "orders.total",
-        "orders.first",
-        "orders.last",
-        "users.plan",
-        "users.score",
-        "users.active",
-    ];
-    let mut out = Vec::new();
-    out.extend_from_slice(b"{\"fields\":{\"measures\":[],\"dimensions\":[");
-    for (number, name) in COLUMNS.iter().enumerate() {
-        let tags = match number {
-            0 => "\"user_id\"",
-            1 => "\"email\"",
-            _ => "",
-        };
-        let comma = if number == 0 { "" } else { "," };
-        write!(
-            out,
-            "{comma}{{\"name\":\"{name}\",\"label\":\"{name}\",\"tags\":[{tags}]}}"
-        )
-        .unwrap();
-    }
-    out.extend_from_slice(b"]},\"ran_at\":\"2026-11-24T06:00:00+00:00\",\"data\":[");
-    let mut state = 1_u64;
-    for number in 1..=rows {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let noise = state >> 33;
-        let values = [
-            number.to_string(),
-            format!("\"user{number}@example.com\""),
-            format!("\"Ada {}\"", noise % 90_000),
-            format!(
-                "\"{}\"",
-                ["Köln", "Berlin", "New York", "São Paulo"][(noise % 4) as usize]
-            ),
-            format!(
-                "\"20{:02}-{:02}-{:02}\"",
-                10 + noise % 16,
-                1 + noise % 12,
-                1 + noise % 28
-            ),
-            (noise % 100).to_string(),
-            format!("{}.{:02}", noise % 10_000, noise % 100),
-            format!("\"2024-{:02}-01 10:{:02}:00\"", 1 + noise % 12, noise % 60),
-            "null".to_owned(),
-            format!("\"{}\"", ["free", "pro", "max"][(noise % 3) as usize]),
-            format!("0.{:06}", noise % 1_000_000),
-            format!("\"{}\"", ["Yes", "No"][(noise % 2) as usize]),
-        ];
-        out.extend_from_slice(if number == 1 { b"{" } else { b",\n{" });
-        for (column, value) in COLUMNS.iter().zip(&values) {
-            let comma = if *column == COLUMNS[0] { "" } else { "," };
-            write!(out, "{comma}\"{column}\":{{\"value\":{value}").unwrap();
-            if detail {
-                let text = value.trim_matches('"');
-                write!(
-                    out,
-                    ",\"rendered\":\"{text}\",\"html\":\"<b>{text}</b>\",\"links\":[{{\"label\":\"Show\",\"url\":\"/explore/x?f[{column}]={number}\",\"type\":\"drill\"}}]"
-                )
-                .unwrap();
-            }
-            out.push(b'}');
-        }
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-    out
 }
 
 fn context() -> RunContext {
@@ -415,15 +317,63 @@ fn gzip_seconds(bytes: &[u8]) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort_unstable();
-    times[(times.len() * percent / 100).min(times.len() - 1)]
+/// How long a client takes that knows its bodies: compress, post, wait for the answer, one after the other.
+pub(crate) fn bare_client(
+    document: &Path,
+    gateway: impl Fn(std::net::SocketAddr) -> std::sync::Arc<std::sync::Mutex<crate::peers::Seen>>,
+) -> Duration {
+    const BODY_BYTES: usize = 4_000_000;
+    let mut bodies: Vec<Vec<u8>> = Vec::new();
+    {
+        // What the gateway will be sent, made before the clock runs.
+        let events = events(&std::fs::read(document).unwrap());
+        let (mut from, mut size) = (0, 0);
+        for (number, event) in events.iter().enumerate() {
+            size += event.len() + 38;
+            if size > BODY_BYTES || number + 1 == events.len() {
+                let batch = events[from..=number].iter().map(Vec::as_slice);
+                let body = pintle::rudderstack::body(batch, "2026-11-24T00:00:00.000Z", false).unwrap();
+                bodies.push(body.wire.to_vec());
+                (from, size) = (number + 1, 0);
+            }
+        }
+    }
+    let address = crate::peers::free();
+    drop(gateway(address));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(no_tls())
+            .no_proxy()
+            .build()
+            .unwrap();
+        let begin = Instant::now();
+        for body in &bodies {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
+            encoder.write_all(body).unwrap();
+            let answer = client
+                .post(format!("http://{address}/v1/batch"))
+                .header("content-encoding", "gzip")
+                .body(encoder.finish().unwrap())
+                .send()
+                .await
+                .unwrap();
+            assert!(answer.status().is_success());
+            answer.bytes().await.unwrap();
+        }
+        begin.elapsed()
+    })
 }
 
-fn megabytes(bytes: usize) -> f64 {
-    bytes as f64 / 1e6
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+/// The client wants a TLS setting; none is used here.
+fn no_tls() -> rustls::ClientConfig {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
 }

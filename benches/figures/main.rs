@@ -1,0 +1,37 @@
+//! The figures of the README, each beside a yardstick of the same run: `cargo bench`.
+//!
+//! Ratios count, not absolutes: run it on a quiet machine, and compare within one run. It needs Linux, the `gzip` program,
+//! and 2 GB in the folder for temporary files. `PINTLE_BENCH_ROWS=10000000 cargo bench` makes the documents of the last part
+//! larger (default 1,000,000 rows); `PINTLE_BENCH_PART=parts` or `whole` leaves the other part out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a measurement that fails should panic"
+)]
+
+mod documents;
+mod parts;
+mod peers;
+mod process;
+mod table;
+mod whole;
+
+fn main() {
+    // `cargo test --benches` only asks whether it builds and starts.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let part = std::env::var("PINTLE_BENCH_PART").unwrap_or_default();
+    table::head();
+    if part != "whole" {
+        parts::measure();
+    }
+    if part != "parts" {
+        let rows = std::env::var("PINTLE_BENCH_ROWS").map_or(1_000_000, |rows| rows.parse().unwrap());
+        whole::measure(rows);
+    }
+}
