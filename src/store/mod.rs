@@ -99,7 +99,8 @@ pub use run::{Closing, NewRun, Origin, ReplayOptions, RunKind, RunRecord, RunSta
 pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
 pub use search::{LetterNote, UserSearch};
-pub use space::Space;
+pub use space::{Space, free_bytes};
+pub use spool::Spool;
 pub use state::REPLAY_OF;
 pub use sweep::Swept;
 pub use verify::{Damage, Verification};

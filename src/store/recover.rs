@@ -240,8 +240,14 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    fn adopt(&mut self, mut closed: Closed, found: BTreeMap<SegmentId, Found>) -> Result<()> {
+    fn adopt(&mut self, mut closed: Closed, mut found: BTreeMap<SegmentId, Found>) -> Result<()> {
         let run = closed.run.id;
+        // An import of the same run that failed before it may have had more chunks than this one; where it had the same,
+        // the later ones count.
+        for found in found.values_mut() {
+            found.chunks.retain(|chunk| chunk.sequence < closed.chunks);
+            found.extent.cut(closed.chunks);
+        }
         let number = self.number_of(&closed)?;
         let mut extents: BTreeMap<SegmentId, Extent> = found
             .iter()
