@@ -5,6 +5,7 @@ mod damage;
 mod failing;
 mod lists;
 mod replays;
+mod order;
 mod sweeps;
 mod waiting;
 
