@@ -29,6 +29,7 @@
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
 //! `writer` has the steps of a seal, `copying` those of the catalog's copy, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
+mod accounts;
 mod adopt;
 mod attempts;
 mod ballast;

@@ -124,15 +124,22 @@ impl Inner {
 
     /// Each record of the catalog must be what its key says.
     fn read_catalog(&self, survey: &mut Survey<'_>) {
-        let mut unequal = Vec::new();
+        let mut unequal = BTreeMap::new();
+        let mut suspects = Vec::new();
         let mut runs = 0;
+        let waiting = self.waiting_of(|_| true).unwrap_or_else(|error| {
+            survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]);
+            HashMap::new()
+        });
         let read = self.catalog.each(b"", |key, value| {
             match key.first() {
                 Some(b'r') => {
                     let run: RunRecord = decode(key, value)?;
                     runs += 1;
                     if let Some(what) = unequal_accounts(&run) {
-                        unequal.push((run.id, what));
+                        unequal.insert(run.id, what);
+                    } else if !is_empty_failure(&run) {
+                        self.suspect(run, &waiting, &mut suspects)?;
                     }
                 }
                 Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
@@ -150,6 +157,10 @@ impl Inner {
         survey.result.runs = runs;
         if let Err(error) = read {
             survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]);
+        }
+        match self.convict(suspects) {
+            Ok(told) => unequal.extend(told),
+            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]),
         }
         for (run, what) in unequal {
             survey.note(Ailing::Run(run), what, format!("run {run}"), &[run]);
@@ -401,9 +412,14 @@ impl Survey<'_> {
     }
 }
 
+/// Of a run that failed and of which nothing waits some rows may have been read and not kept.
+fn is_empty_failure(run: &RunRecord) -> bool {
+    run.state == RunState::Failed && run.pending == 0 && !run.is_cancelled()
+}
+
 /// What of the equations does not hold.
 fn unequal_accounts(run: &RunRecord) -> Option<String> {
-    if run.state == RunState::Receiving || (run.state == RunState::Failed && run.pending == 0) {
+    if run.state == RunState::Receiving || is_empty_failure(run) {
         return None;
     }
     if run.rows != run.events + run.dead_rows {
