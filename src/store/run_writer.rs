@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use super::Inner;
 use super::chunk::{Builder, CHUNK_BYTES, Packed};
 use super::commit::Closed;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::spool::Spool;
 use super::writer::Command;
