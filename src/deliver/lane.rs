@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -76,6 +76,8 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     random: Random,
     common: Common,
     commands: mpsc::Receiver<Command>,
+    /// Who waits until the machine has heard what it is told.
+    telling: Vec<oneshot::Sender<()>>,
     wake: Arc<Notify>,
     status: watch::Sender<Status>,
     counters: Arc<Counters>,
@@ -118,6 +120,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             random: Random::new(),
             common,
             commands,
+            telling: Vec::new(),
             wake,
             status,
             counters,
@@ -190,6 +193,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             *shown = status;
             changed
         });
+        for waiting in self.telling.drain(..) {
+            // Who asked may have gone meanwhile.
+            waiting.send(()).unwrap_or(());
+        }
         step
     }
 
@@ -346,6 +353,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     fn obey(&mut self, command: Option<Command>) -> Option<Event> {
         match command {
             Some(Command::Machine(event)) => Some(event),
+            Some(Command::Told(event, sender)) => {
+                self.telling.push(sender);
+                Some(event)
+            }
             Some(Command::Rekey(destination)) => {
                 self.gateway = Arc::new(self.connect.connect(&destination));
                 self.destination.clone_from(&destination);

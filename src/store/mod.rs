@@ -207,6 +207,21 @@ impl Store {
         self.inner.keep_paused(id, paused)
     }
 
+    /// Notes what delivery learned of a destination. Does not touch the disk: [`Store::keep_noted`] does.
+    pub fn note_learned(&self, id: &DestinationId, learned: serde_json::Value) -> Result<()> {
+        self.inner.note_learned(id, learned)
+    }
+
+    /// Notes whether a destination is paused. Does not touch the disk: [`Store::keep_noted`] does.
+    pub fn note_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
+        self.inner.note_paused(id, paused)
+    }
+
+    /// Keeps what was last noted of a destination, whoever noted it; durable with the next [`Store::sync`].
+    pub fn keep_noted(&self, id: &DestinationId) -> Result<()> {
+        self.inner.keep_noted(id)
+    }
+
     /// One line of a destination's queue, read from its cursor on. At most one per line may be in use.
     pub fn queue(&self, id: &DestinationId, line: Line) -> Result<Queue> {
         Queue::open(Arc::clone(&self.inner), id, line)

@@ -5,9 +5,9 @@ use super::error::Result;
 use super::keys;
 use super::lookup;
 use super::records::{Letter, LetterState};
-use super::run::{RunKind, RunRecord, RunState};
+use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
-use crate::event::{RunId, Timestamp};
+use crate::event::Timestamp;
 
 /// The longest reason that a letter keeps, in characters.
 const REASON_CHARACTERS: usize = 300;
@@ -35,23 +35,14 @@ pub(super) enum Waited {
 /// The run's record and letters after it.
 pub(super) fn apply_outcome(
     store: &Inner,
-    run: RunId,
+    record: &mut RunRecord,
     outcome: &Outcome<'_>,
     waited: Waited,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<()> {
-    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
-        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
-        return Ok(());
-    };
+    let run = record.id;
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
-    let cancelled = record.kind == RunKind::Replay && record.state == RunState::Failed;
-    if cancelled {
-        // They were under way when the replay was cancelled, and were taken for not sent.
-        record.events += delivered + buried;
-        record.rows += delivered + buried;
-    }
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
@@ -95,7 +86,7 @@ pub(super) fn apply_outcome(
         }
     }
     if buried > 0 {
-        lookup::note_letters(&record, changes);
+        lookup::note_letters(record, changes);
     }
-    changes.put(keys::run(run), &record)
+    changes.put(keys::run(run), record)
 }

@@ -374,6 +374,8 @@ impl Queue {
         let mut cursor = self.cursor;
         let (mut events, mut bytes) = (0, 0);
         let mut delivered_now = 0;
+        // A run may have several entries among them: each goes on from what the one before made of it.
+        let mut records: BTreeMap<RunId, RunRecord> = BTreeMap::new();
         self.store.change.with(|_| -> Result<()> {
             for group in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
                 let Some(first) = group.first() else {
@@ -419,7 +421,16 @@ impl Queue {
                     let counted = queued.bytes.saturating_sub(done_bytes);
                     bytes += if is_done { counted } else { group_bytes.min(counted) };
                 }
-                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                let run = first.leased.run;
+                let record = match records.remove(&run) {
+                    None => self.store.catalog.get::<RunRecord>(&keys::run(run))?,
+                    changed => changed,
+                };
+                // Where it has expired while they waited, they are still delivered, and nobody counts them any more.
+                if let Some(mut record) = record {
+                    apply_outcome(&self.store, &mut record, &outcome, waited, now, &mut changes)?;
+                    records.insert(run, record);
+                }
                 if is_done {
                     changes.remove(key);
                 }

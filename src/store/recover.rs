@@ -11,6 +11,7 @@ use super::commit::{self, Closed};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Number};
+use super::live::known_runs_in;
 use super::mark::{Mark, Marked};
 use super::records::{DestinationRecord, Extent, LetterState, Queued, Totals};
 use super::run::{RunRecord, RunState};
@@ -234,13 +235,7 @@ impl Adoption<'_> {
 
     /// Runs that the catalog knows and that have chunks in a damaged segment are counted anew.
     pub(super) fn note_known_runs(&mut self, segment: SegmentId) -> Result<()> {
-        let mut runs = BTreeSet::new();
-        self.catalog.each(keys::EXTENTS, |key, _| {
-            if keys::extent_segment(key) == Some(segment) {
-                runs.extend(keys::run_of(key));
-            }
-            Ok(true)
-        })?;
+        let runs = known_runs_in(self.catalog, segment)?;
         self.memory.incomplete.extend(runs);
         Ok(())
     }

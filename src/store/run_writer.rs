@@ -237,10 +237,3 @@ impl Closing {
         }
     }
 }
-
-impl Error {
-    /// The text that a failed run is listed with.
-    pub fn for_run(&self) -> String {
-        self.to_string()
-    }
-}

@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod destinations;
 mod failing;
 mod lists;
 mod replays;
