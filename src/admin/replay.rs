@@ -17,6 +17,8 @@ use crate::event::Code;
 
 /// Ids that are asked for at once.
 const PAGE: usize = 1_024;
+/// RudderStack's deduplication window, where it is turned on: an hour, in milliseconds.
+const WINDOW: i64 = 3_600_000;
 /// More newer runs than this are not counted.
 const NEWER: u64 = 1_000;
 
@@ -56,12 +58,20 @@ impl Service {
         let mut filter = |run: &RunRecord, event: &StoredEvent<'_>| is_sent(run, event) && matcher.matches(event);
         let mut plan = ReplayPlan::default();
         let mut chosen = Chosen::default();
+        let mut recent = 0;
         self.each_selected(RunList::All, &selection, &mut |run| {
             if !selection.matches_events_of(&run) || run.rows == 0 {
                 return Ok(true);
             }
             let filter: Filter<'_> = if whole { None } else { Some(&mut filter) };
+            let before = plan.events;
             if self.store().plan_replay(&mut plan, &run, filter)? {
+                // When each event arrived is not kept: that of its run's last one is the latest that it can have been.
+                let may_be_recent = run.delivered_at.is_none_or(|at| now.0.saturating_sub(at.0) < WINDOW);
+                let same_ids = !order.new_message_ids && to.as_ref().is_none_or(|to| to.id == run.destination);
+                if may_be_recent && same_ids {
+                    recent += plan.events - before;
+                }
                 chosen.add(run);
             }
             Ok(true)
@@ -94,8 +104,17 @@ impl Service {
             dead: plan.dead,
             by_reference: plan.by_reference,
             newer_runs: newer.runs,
+            in_dedup_window: recent,
             warnings: Vec::new(),
         };
+        if recent > 0 {
+            shown.warnings.push(format!(
+                "{} may have arrived within the last hour: where the server's deduplication is turned on (pintle cannot \
+                 see it; its window is an hour, in RudderStack's cloud longer), it takes them for repeats and drops them; \
+                 --new-message-ids sends them as new ones",
+                counted(recent, "event")
+            ));
+        }
         if let Some(title) = &newer.title {
             shown.warnings.push(format!(
                 "{} of {} {} delivered since: these older values would overwrite the newer ones",
@@ -137,7 +156,7 @@ impl Service {
 
     /// Ends a replay: what it has not sent yet is not sent.
     pub fn cancel_replay(&self, id: &str, now: Timestamp) -> Result<Run, Fault> {
-        let run = self.run_by_prefix(id)?;
+        let run = self.replay_by_prefix(id)?;
         Ok(self.store().cancel_replay(run.id, now)?.into())
     }
 

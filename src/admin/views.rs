@@ -298,6 +298,10 @@ pub struct ReplayShown {
     pub by_reference: bool,
     /// Newer runs of the same looks that were delivered since.
     pub newer_runs: u64,
+    /// Events that may have arrived within the last hour under the ids that they would have: what a server's
+    /// deduplication would drop, where it is turned on. Whether it is, pintle cannot know.
+    #[serde(default)]
+    pub in_dedup_window: u64,
     /// What to think of before.
     pub warnings: Vec<String>,
 }

@@ -108,7 +108,12 @@ impl ReplayArguments {
                 if output.json {
                     return client.stream(&client::plain(&["replay"]), |piece| output.bytes(piece));
                 }
-                runs::list(client, &client::path(&["replay"], [("lines", "true")]), output)?;
+                runs::list(
+                    client,
+                    &client::path(&["replay"], [("lines", "true")]),
+                    "no replays",
+                    output,
+                )?;
                 Ok(())
             }),
             ReplayTask::Cancel(cancel) => client::with(session, Missing::Refuse, |client, output| {
@@ -156,8 +161,16 @@ impl ReplayMakeArguments {
             if self.dry_run {
                 return show_plan(&plan, output);
             }
-            if !output.json {
+            if !output.json || plan.events == 0 {
                 show_plan(&plan, output)?;
+            } else if output.can_ask && !self.yes {
+                // The data is one JSON value, which comes at the end: who is asked reads the plan beside it.
+                for (name, value) in plan_facts(&plan, output) {
+                    output.talk(format!("{name}: {value}"));
+                }
+                for warning in &plan.warnings {
+                    output.warn(warning);
+                }
             }
             if plan.events == 0 {
                 return Err(Expected::NothingMatched(
@@ -209,6 +222,15 @@ fn show_plan(plan: &ReplayShown, output: &mut Output) -> Result<(), Expected> {
     if output.json {
         return output.json(plan);
     }
+    let facts = plan_facts(plan, output);
+    listing::facts(&facts, output)?;
+    for warning in &plan.warnings {
+        output.warn(warning);
+    }
+    Ok(())
+}
+
+fn plan_facts(plan: &ReplayShown, output: &Output) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("runs", count(plan.runs)),
         ("events", format!("{}, {}", count(plan.events), bytes(plan.bytes))),
@@ -233,9 +255,5 @@ fn show_plan(plan: &ReplayShown, output: &mut Output) -> Result<(), Expected> {
             format!("{}: `pintle dead requeue`", counted(plan.dead, "dead letter")),
         ));
     }
-    listing::facts(&facts, output)?;
-    for warning in &plan.warnings {
-        output.warn(warning);
-    }
-    Ok(())
+    facts
 }
