@@ -129,7 +129,9 @@ impl Expected {
     pub const fn code(&self) -> Option<Code> {
         match self {
             Self::Configuration(_) => Some(Code::ConfigurationWrong),
+            Self::Usage(_) | Self::Selection(_) => Some(Code::WrongUsage),
             Self::NothingSelected { .. } => Some(Code::NothingSelected),
+            Self::NothingMatched(_) => Some(Code::NothingMatched),
             Self::NotConfirmed => Some(Code::NotConfirmed),
             Self::NotFound(_) => Some(Code::NotFound),
             Self::Secret(error) => Some(error.code()),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::format::{count, printable};
 use super::{Align, Expected, Output, Table};
-use crate::event::Timestamp;
+use crate::event::{Code, Timestamp};
 
 /// Rows that are laid out together.
 const ROWS: usize = 1_000;
@@ -188,7 +188,7 @@ pub(super) fn read_file(path: &Path, most: u64) -> Result<String, Expected> {
     if text.len() as u64 > most {
         return Err(Expected::Failed {
             message: format!("{} is larger than {} bytes", path.display(), count(most)),
-            code: None,
+            code: Some(Code::FileUnreadable),
         });
     }
     Ok(text)
@@ -197,7 +197,7 @@ pub(super) fn read_file(path: &Path, most: u64) -> Result<String, Expected> {
 fn unreadable(path: &Path, error: &io::Error) -> Expected {
     Expected::Failed {
         message: format!("cannot read {}: {error}", path.display()),
-        code: None,
+        code: Some(Code::FileUnreadable),
     }
 }
 

@@ -131,6 +131,12 @@ codes! {
     ChangeRefused = "P0050",
     /// Too many requests at once.
     TooManyRequests = "P0051",
+    /// A change matched nothing.
+    NothingMatched = "P0052",
+    /// A file cannot be read.
+    FileUnreadable = "P0053",
+    /// A command is called wrongly.
+    WrongUsage = "P0054",
 }
 
 impl fmt::Display for Code {

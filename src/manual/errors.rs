@@ -67,6 +67,9 @@ pub fn page(code: Code) -> Page {
         Code::BadEvent => include_str!("errors/P0049.md"),
         Code::ChangeRefused => include_str!("errors/P0050.md"),
         Code::TooManyRequests => include_str!("errors/P0051.md"),
+        Code::NothingMatched => include_str!("errors/P0052.md"),
+        Code::FileUnreadable => include_str!("errors/P0053.md"),
+        Code::WrongUsage => include_str!("errors/P0054.md"),
     };
     let (title, text) = title_and_text(markdown);
     Page { code, title, text }

@@ -414,6 +414,27 @@ fn what_is_exported_can_be_imported() {
 }
 
 #[test]
+fn nothing_is_an_answer_and_the_plan_comes_first() {
+    let (place, _) = night();
+    let verbs: [&[&str]; 5] = [&["runs"], &["events"], &["dead"], &["audit"], &["replay", "--dry-run"]];
+    for verb in verbs {
+        let ran = place.run(&[verb, &["--since", "2026-07-01", "--until", "2026-07-01"]].concat());
+        assert_eq!(ran.code, 0, "{verb:?}: {}", ran.all());
+    }
+    let none = place.run(&["--json", "replay", "--look", "99", "--yes"]);
+    assert_eq!((none.code, &none.json()["events"]), (1, &json!(0)), "{}", none.all());
+    assert!(none.talk.contains("P0052"), "{}", none.all());
+    refused(&place, &["replay", "cancel", "zz"], 1, "no replay");
+    let listed = place.run(&["replay", "list"]);
+    assert!(listed.talk.contains("no replays"), "{}", listed.all());
+    // The first run arrived wholly, long ago; what arrived of the second, which waits still, may have arrived just now.
+    let plan = json_of(&place, &["replay", "--look", "17", "--dry-run"]);
+    assert_eq!((&plan["in_dedup_window"], &plan["events"]), (&json!(7), &json!(17)));
+    let plan = json_of(&place, &["replay", "--look", "17", "--dry-run", "--new-message-ids"]);
+    assert_eq!(plan["in_dedup_window"], 0);
+}
+
+#[test]
 fn destinations_are_paused_and_get_other_keys() {
     let (place, _) = night();
     assert_eq!(
@@ -421,6 +442,12 @@ fn destinations_are_paused_and_get_other_keys() {
         "paused"
     );
     assert_eq!(json_of(&place, &["destinations"])[0]["state"], "paused");
+    refused(
+        &place,
+        &["destinations", "retry", "marketing"],
+        1,
+        "destinations resume marketing",
+    );
     assert_eq!(
         json_of(&place, &["destinations", "resume", "marketing"])["state"],
         "idle"
