@@ -155,6 +155,8 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
     let gets = [
         ("/api/runs/zz", StatusCode::NOT_FOUND, "P0045"),
         ("/api/nothing", StatusCode::NOT_FOUND, "P0045"),
+        ("/api/verify", StatusCode::METHOD_NOT_ALLOWED, "P0036"),
+        ("/api/destinations/one/retry", StatusCode::METHOD_NOT_ALLOWED, "P0036"),
         ("/", StatusCode::NOT_FOUND, "P0045"),
         ("/api/events?usr=x", StatusCode::BAD_REQUEST, "P0036"),
         ("/api/events?since=soon", StatusCode::BAD_REQUEST, "P0036"),
@@ -170,6 +172,9 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
     }
     let posts = [
         ("/api/replay", "{}", StatusCode::BAD_REQUEST, "P0043"),
+        ("/api/status", "", StatusCode::METHOD_NOT_ALLOWED, "P0036"),
+        ("/api/destinations/one/sing", "", StatusCode::NOT_FOUND, "P0045"),
+        ("/health", "", StatusCode::METHOD_NOT_ALLOWED, "P0036"),
         (
             "/api/replay",
             "{\"look\":1,\"all\":true}",
@@ -191,6 +196,12 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
             "P0045",
         ),
         ("/api/destinations/one/retry", "", StatusCode::CONFLICT, "P0050"),
+        (
+            "/api/destinations/one/rekey",
+            "{\"write_key_file\":\"/no/such/file\"}",
+            StatusCode::BAD_REQUEST,
+            "P0053",
+        ),
         (
             "/api/destinations/one/rekey",
             "{\"write_key\":\" \"}",

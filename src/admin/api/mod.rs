@@ -92,11 +92,12 @@ impl Api {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let result = match path.as_str() {
+            "/health" if !matches!(head.method, Method::GET | Method::HEAD) => Ok(answer::wrong_method("GET, HEAD")),
             "/health" => Ok(answer::text("ok\n")),
             "/metrics" => self.metrics(&head).await,
             path => match path.strip_prefix("/api/") {
                 Some(route) => match self.admit(&head, door) {
-                    Ok(()) => self.route(&head, route, body).await,
+                    Ok(()) => self.route(&head, route, door, body).await,
                     Err(fault) => Err(fault),
                 },
                 None => self.page(head, body).await,

@@ -1,7 +1,7 @@
 //! The routes of the API.
 
 use std::fmt::Display;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +22,13 @@ use super::super::{Fault, Kind, Letters, ReplayOrder, Service};
 use super::answer::{self, ApiBody};
 use super::given::{Given, Takes, decode_segment};
 use super::upload::{self, PartReader};
-use super::{Api, blocking, turn};
+use super::{Api, Door, blocking, turn};
 use crate::event::{Code, Timestamp, WriteKey};
 
 /// A body with a mended event.
 const BODY_BYTES: usize = 8 << 20;
+/// No key is longer.
+const KEY_FILE_BYTES: u64 = 4 << 10;
 /// Pieces of an answer that wait to be taken.
 const PIECES: usize = 4;
 
@@ -38,7 +40,7 @@ const NOTHING: Takes = Takes {
 type Answer = Result<Response<ApiBody>, Fault>;
 
 impl Api {
-    pub(super) async fn route<B>(&self, head: &Parts, route: &str, body: B) -> Answer
+    pub(super) async fn route<B>(&self, head: &Parts, route: &str, door: Door, body: B) -> Answer
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Display + Send,
@@ -51,9 +53,9 @@ impl Api {
             (&Method::POST, ["import"]) => self.import(head, body).await,
             (&Method::POST, segments) => {
                 let body = upload::collect(body, BODY_BYTES).await?;
-                self.post(segments, &body).await
+                self.post(segments, door, &body).await
             }
-            _ => Ok(answer::wrong_method("GET, POST")),
+            (method, segments) => no_route(method.as_str(), segments),
         }
     }
 
@@ -135,11 +137,11 @@ impl Api {
                 let id = (*id).to_owned();
                 self.call(move |service| service.dead_letter(&id)).await
             }
-            _ => Err(no_route("GET", segments)),
+            _ => no_route("GET", segments),
         }
     }
 
-    async fn post(&self, segments: &[&str], body: &[u8]) -> Answer {
+    async fn post(&self, segments: &[&str], door: Door, body: &[u8]) -> Answer {
         match segments {
             ["replay"] => {
                 let given = takes(StateOf::Events, &["to", "rate", "new_message_ids", "dry_run", "yes"]).body(body)?;
@@ -193,11 +195,13 @@ impl Api {
                 answer::json(&self.service.probe(id).await?)
             }
             ["destinations", id, word] => {
-                let word = word_of(word, body)?.ok_or_else(|| no_route("POST", segments))?;
+                let Some(word) = word_of(word, door, body).await? else {
+                    return no_route("POST", segments);
+                };
                 let _place = turn(&self.calls).await?;
                 answer::json(&self.service.say(id, word).await?)
             }
-            _ => Err(no_route("POST", segments)),
+            _ => no_route("POST", segments),
         }
     }
 
@@ -354,7 +358,7 @@ fn letters(given: Given) -> Result<Letters, Fault> {
     })
 }
 
-fn word_of(word: &str, body: &[u8]) -> Result<Option<Word>, Fault> {
+async fn word_of(word: &str, door: Door, body: &[u8]) -> Result<Option<Word>, Fault> {
     Ok(Some(match word {
         "pause" => {
             NOTHING.body(body)?;
@@ -376,12 +380,18 @@ fn word_of(word: &str, body: &[u8]) -> Result<Option<Word>, Fault> {
         "rekey" => {
             let own = Takes {
                 selection: None,
-                own: &["write_key", "url"],
+                own: &["write_key", "write_key_file", "url"],
             };
             let given = own.body(body)?;
-            let key = given
-                .text("write_key")?
-                .ok_or_else(|| Fault::usage("`write_key` is the new key"))?;
+            let key = match (given.text("write_key")?, given.text("write_key_file")?) {
+                (Some(key), None) => key,
+                (None, Some(file)) => key_in(file, door).await?,
+                _ => {
+                    return Err(Fault::usage(
+                        "`write_key` is the new key, or `write_key_file` the file that holds it",
+                    ));
+                }
+            };
             Word::Rekey {
                 key: WriteKey::new(key.trim()),
                 url: given.text("url")?,
@@ -391,14 +401,54 @@ fn word_of(word: &str, body: &[u8]) -> Result<Option<Word>, Fault> {
     }))
 }
 
-fn no_route(method: &str, segments: &[&str]) -> Fault {
+/// The key that a file of this machine holds. Who comes over the network may not have files read for them.
+async fn key_in(file: String, door: Door) -> Result<String, Fault> {
+    if door == Door::Network {
+        return Err(Fault::usage(
+            "`write_key_file` names a file on pintle's machine and is taken through admin.sock alone; send `write_key`",
+        ));
+    }
+    blocking(move || {
+        let mut key = String::new();
+        std::fs::File::open(&file)
+            .and_then(|opened| opened.take(KEY_FILE_BYTES).read_to_string(&mut key))
+            .map_err(|error| {
+                Fault::new(
+                    Kind::Usage,
+                    Code::FileUnreadable,
+                    format!("cannot read {file}: {error}"),
+                )
+            })?;
+        Ok(key)
+    })
+    .await
+}
+
+/// The methods that a path answers to, where it is one of ours.
+fn methods(segments: &[&str]) -> Option<&'static str> {
+    Some(match segments {
+        ["replay"] => "GET, POST",
+        ["import" | "verify"] | ["replay", _, "cancel"] | ["dead", "requeue" | "drop"] => "POST",
+        ["destinations", _, "pause" | "resume" | "retry" | "rekey" | "probe"] => "POST",
+        ["status" | "destinations" | "watch" | "history" | "runs" | "events" | "audit" | "dead"] => "GET",
+        ["runs" | "trace" | "dead", _] => "GET",
+        _ => return None,
+    })
+}
+
+fn no_route(method: &str, segments: &[&str]) -> Answer {
+    if let Some(methods) = methods(segments).filter(|methods| !methods.contains(method)) {
+        return Ok(answer::wrong_method(methods));
+    }
     let path: String = segments
         .join("/")
         .chars()
         .take(100)
         .flat_map(char::escape_debug)
         .collect();
-    Fault::not_found(format!("{method} /api/{path} is nothing that this pintle answers"))
+    Err(Fault::not_found(format!(
+        "{method} /api/{path} is nothing that this pintle answers"
+    )))
 }
 
 fn random() -> Result<u128, Fault> {
