@@ -217,9 +217,12 @@ impl Failure {
 pub fn words(status: Option<u16>, text: &[u8]) -> String {
     let mut line = status.map(|status| status.to_string()).unwrap_or_default();
     let text = String::from_utf8_lossy(text);
+    // Some servers begin their text with the status: "404 page not found".
+    let repeated = text.split_whitespace().next() == Some(line.as_str());
     for word in text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
+        .skip(usize::from(repeated))
     {
         if !line.is_empty() {
             line.push(' ');
@@ -393,6 +396,9 @@ mod tests {
             "400 invalid json \u{fffd}"
         );
         assert_eq!(words(None, b""), "");
+        assert_eq!(words(Some(404), b"404 page not found\n"), "404 page not found");
+        assert_eq!(words(Some(404), b"4040 x"), "404 4040 x");
+        assert_eq!(words(None, b"404 x"), "404 x");
         assert_eq!(words(Some(500), "ä".repeat(5000).as_bytes()).chars().count(), WORDS + 1);
     }
 
