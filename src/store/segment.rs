@@ -79,6 +79,9 @@ pub(super) struct Active {
     runs: std::collections::BTreeMap<RunId, u64>,
     /// The index entries of its chunks, until the seal.
     filters: Vec<(u32, Vec<u8>)>,
+    /// The disk is full at the next sync.
+    #[cfg(test)]
+    pub(super) full: bool,
 }
 
 impl Active {
@@ -102,6 +105,8 @@ impl Active {
             synced: 0,
             runs: std::collections::BTreeMap::new(),
             filters: Vec::new(),
+            #[cfg(test)]
+            full: false,
         };
         active.mark_leaves()?;
         active.sync()?;
@@ -132,6 +137,11 @@ impl Active {
 
     /// Makes all of it durable.
     pub(super) fn sync(&mut self) -> Result<()> {
+        #[cfg(test)]
+        if self.full {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::io("failed to sync", self.database.path(), &full));
+        }
         self.database.sync()?;
         self.unsynced = 0;
         self.synced = self.next;

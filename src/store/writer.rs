@@ -195,6 +195,10 @@ impl Writer {
     }
 
     fn handle(&mut self, command: Command) -> Result<()> {
+        if let Err(error) = self.seal_if_full() {
+            // The command finds what that has left: no segment, or one in which its run has no chunks.
+            self.fail(&error);
+        }
         match command {
             Command::Append { run, sequence, packed } => {
                 if self.refusal(run, sequence).is_some() {
@@ -300,18 +304,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives values their place in the active segment, after a seal where the segment is full.
-    fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
-        self.store.check_running()?;
-        if self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.stored() >= segment::seal_bytes())
-        {
-            // Those who wait for a sync get it from the seal; their places are in the segment that is sealed.
+    /// Before anything of a command is placed: all that it places lies in one segment then, and where the seal fails, the
+    /// command sees at once that the segment of its run's chunks is gone.
+    fn seal_if_full(&mut self) -> Result<()> {
+        if self.is_full() {
+            // Those who wait for a sync have their places in the segment that is sealed.
             self.finish_group();
+        }
+        // A sync that failed has let the segment go, or has stopped the store.
+        if self.is_full() && self.store.check_running().is_ok() {
             self.rotate()?;
         }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.stored() >= segment::seal_bytes())
+    }
+
+    /// Gives values their place in the active segment.
+    fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
+        self.store.check_running()?;
         let Some(active) = &mut self.active else {
             return Err(self.full_error());
         };
@@ -474,22 +488,42 @@ mod tests {
     use crate::store::{Error, open};
 
     fn packed(row: u64) -> Packed {
+        packed_of(row, b"{\"n\":1")
+    }
+
+    fn packed_of(row: u64, event: &[u8]) -> Packed {
         let mut builder = Builder::new().unwrap();
-        builder.event(row, true, b"{\"n\":1", &[]);
+        builder.event(row, true, event, &[]);
         builder.pack().unwrap()
     }
 
-    /// The commit of a small run, in the middle of chunks of a big one that never end, is answered after a few of them.
-    #[test]
-    fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
-        const STREAM: u32 = 2_000;
-        let folder = tempfile::tempdir().unwrap();
+    /// Bytes that do not become fewer.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 7_u64;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            (state >> 56) as u8
+        })
+        .take(len)
+        .collect()
+    }
+
+    /// A store, and a writer of its own beside the one that runs in it.
+    fn writer(folder: &std::path::Path) -> Writer {
         let settings = StoreSettings {
-            path: folder.path().join("store"),
+            path: folder.join("store"),
             min_free: 0,
             ..StoreSettings::default()
         };
         let (store, _) = open::open(&settings, Timestamp(1)).unwrap();
+        let active = Active::create(&store.segments_folder(), SegmentId(99)).unwrap();
+        Writer::new(store, active)
+    }
+
+    type Answer = Receiver<Result<RunRecord>>;
+
+    /// The end of a run, and where its answer comes.
+    fn commit(store: &Inner, run: RunId, sequence: u32, packed: Packed) -> (Command, Answer) {
         let destination = crate::event::Destination {
             id: crate::event::DestinationId("one".into()),
             name: Some("one".to_owned()),
@@ -497,8 +531,8 @@ mod tests {
             write_key: crate::event::WriteKey::new("a-write-key-of-tests"),
         };
         let destination = store.resolve(&destination).unwrap();
-        let small = NewRun {
-            id: RunId::new(Timestamp(1), 1),
+        let new = NewRun {
+            id: run,
             kind: RunKind::Looker,
             action: crate::event::Action::Track,
             destination: destination.clone(),
@@ -509,7 +543,7 @@ mod tests {
             replay: None,
         };
         let closed = Closed {
-            run: store.new_record(&small),
+            run: store.new_record(&new),
             destination: store.closed_destination(&destination.id).unwrap(),
             delivery: None,
             repeat: None,
@@ -517,21 +551,74 @@ mod tests {
             chunks: 0,
             references: 0,
         };
-        let big = RunId::new(Timestamp(2), 2);
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let command = Command::Commit {
+            sequence,
+            packed,
+            closed: Box::new(closed),
+            reply,
+        };
+        (command, answer)
+    }
+
+    fn run(number: u64) -> RunId {
+        RunId::new(Timestamp(number as i64), u128::from(number))
+    }
+
+    /// The disk is full at the sync before a seal, and there is room again at once. A run whose chunks went with the segment
+    /// must not be stored with its last one alone.
+    #[test]
+    fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let store = Arc::clone(&writer.store);
+        let append = Command::Append {
+            run: run(1),
+            sequence: 0,
+            packed: vec![packed(1)],
+        };
+        assert!(writer.handle_group(append, || None).is_none());
+        let (fills, small) = commit(&store, run(2), 0, packed_of(1, &noise(segment::SEAL_BYTES as usize)));
+        let (last, big) = commit(&store, run(1), 1, packed(2));
+        let (moved, places) = std::sync::mpsc::sync_channel(1);
+        let relocate = Command::Relocate {
+            chunks: Vec::new(),
+            reply: moved,
+        };
+        assert!(writer.handle(fills).is_ok() && writer.is_full());
+        writer.active.as_mut().unwrap().full = true;
+        let mut next = Some(relocate);
+        assert!(writer.handle_group(last, || next.take()).is_none());
+        assert!(writer.active.as_ref().unwrap().id > SegmentId(99), "the disk had room");
+        for answer in [small, big] {
+            let error = answer.try_recv().unwrap().unwrap_err();
+            assert!(error.is_disk_full() || matches!(error, Error::Full { .. }), "{error}");
+        }
+        for number in [1, 2] {
+            assert_eq!(store.run(run(number)).unwrap(), None);
+        }
+        // What comes then finds the new segment.
+        assert_eq!(places.try_recv().unwrap().unwrap(), []);
+        let (command, answer) = commit(&store, run(3), 0, packed(1));
+        assert!(writer.handle_group(command, || None).is_none());
+        assert_eq!(answer.try_recv().unwrap().unwrap().id, run(3));
+    }
+
+    /// The commit of a small run, in the middle of chunks of a big one that never end, is answered after a few of them.
+    #[test]
+    fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
+        const STREAM: u32 = 2_000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let small = run(1);
+        let (command, answer) = commit(&writer.store, small, 0, packed(1));
+        let mut commit = Some(command);
+        let big = run(2);
         let append = |sequence| Command::Append {
             run: big,
             sequence,
             packed: vec![packed(u64::from(sequence) + 1)],
         };
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let mut commit = Some(Command::Commit {
-            sequence: 0,
-            packed: packed(1),
-            closed: Box::new(closed),
-            reply,
-        });
-        let active = Active::create(&store.segments_folder(), SegmentId(99)).unwrap();
-        let mut writer = Writer::new(Arc::clone(&store), active);
         let mut taken = 0;
         let next = || {
             taken += 1;
@@ -544,8 +631,7 @@ mod tests {
             }
         };
         assert!(writer.handle_group(append(0), next).is_none());
-        let answered: std::result::Result<RunRecord, Error> = answer.try_recv().unwrap();
-        assert_eq!(answered.unwrap().id, small.id);
+        assert_eq!(answer.try_recv().unwrap().unwrap().id, small);
         assert!(taken <= 3 + TAKEN_ALONG as u32, "{taken} commands");
     }
 }
