@@ -49,6 +49,7 @@ mod lookup;
 mod mark;
 mod message;
 mod open;
+mod order;
 mod outcome;
 mod parking;
 mod queue;

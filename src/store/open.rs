@@ -10,7 +10,8 @@
 //!    does not know are adopted, and it is sealed;
 //! 5. a catalog that is new beside segments that are not was lost: all runs are adopted from the segments, and told;
 //! 6. a new active segment is created, synced, registered durably; only then rows are written to it;
-//! 7. what waits is counted; runs of which chunks are missing are counted anew; the writer thread begins.
+//! 7. runs of which chunks are missing are counted anew; what lies behind its line goes to its end; what waits is counted;
+//!    the writer thread begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -132,7 +133,9 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
             });
         }
     }
-    inner.count_destinations(in_order)?;
+    let entered_again = inner.enter_again(now)?;
+    inner.count_destinations(in_order && entered_again.is_empty())?;
+    findings.extend(entered_again);
     inner.note_catalog_bytes();
     let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
     if missing > 0 {

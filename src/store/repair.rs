@@ -125,6 +125,11 @@ impl Inner {
                 Vec::new(),
                 aside_file(id, "delivered")?,
             ),
+            Ailing::Order => {
+                let done = self.in_order(move |store| store.enter_again(now))?;
+                let told: Vec<_> = done.into_iter().map(|finding| finding.what).collect();
+                ("the queues".to_owned(), Vec::new(), told.join("; "))
+            }
             Ailing::Run(run) => (format!("run {run}"), vec![run], "counted anew".to_owned()),
         })
     }

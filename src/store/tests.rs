@@ -6,6 +6,7 @@ mod destinations;
 mod failing;
 mod lists;
 mod replays;
+mod order;
 mod sweeps;
 mod waiting;
 

@@ -63,6 +63,8 @@ pub(super) enum Ailing {
     SealFile(SegmentId),
     UsersFile(SegmentId),
     MarkFile(SegmentId),
+    /// Something lies where no lane looks any more.
+    Order,
     Run(RunId),
 }
 
@@ -99,6 +101,7 @@ impl Inner {
             visit,
         };
         self.read_catalog(&mut survey);
+        self.read_order(&mut survey);
         let segments: Vec<_> = self
             .segments
             .with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
@@ -150,6 +153,22 @@ impl Inner {
         }
         for (run, what) in unequal {
             survey.note(Ailing::Run(run), what, format!("run {run}"), &[run]);
+        }
+    }
+
+    /// What waits must lie before its line, not behind it.
+    fn read_order(&self, survey: &mut Survey<'_>) {
+        match self.passed_entries() {
+            Ok(passed) => {
+                for one in passed.into_iter().filter(|one| one.waits > 0) {
+                    let what = format!(
+                        "{} events of it wait where the queue of their destination has gone on: they would never be sent",
+                        one.waits
+                    );
+                    survey.note(Ailing::Order, what, format!("run {}", one.run), &[one.run]);
+                }
+            }
+            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]),
         }
     }
 

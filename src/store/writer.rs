@@ -68,6 +68,8 @@ pub(super) enum Command {
         chunks: Vec<Relocated>,
         reply: SyncSender<Result<Vec<Place>>>,
     },
+    /// Something that takes a number of the queues' order and is no commit.
+    InOrder(Box<dyn FnOnce(&Inner) + Send>),
     /// Seal what there is and end.
     Stop { reply: SyncSender<Result<()>> },
 }
@@ -279,6 +281,12 @@ impl Writer {
             // Taken out by the callers.
             Command::Stop { .. } => Ok(()),
         }
+            Command::InOrder(act) => {
+                // The numbers of those who wait are taken already. A lane that met a later one first would not look back.
+                self.finish_group();
+                act(&self.store);
+                Ok(())
+            }
     }
 
     /// Why a chunk of a run is not taken, if it is not.
@@ -368,12 +376,19 @@ impl Writer {
         for one in waiting {
             match one {
                 Waiting::Run(closed, open, reply) => {
+        let mut failed = None;
                     let result = self.store.record_commit(&closed, &open.extents);
+            if let Some(error) = &failed {
+                // Its number must not be seen where an earlier one cannot be.
+                one.refuse(error);
+                continue;
+            }
                     if let Err(error) = &result {
                         self.fail(error);
                     }
                     woken.push(closed.run.destination.clone());
                     drop(reply.send(result.map(|()| closed.run)));
+                        failed = Some(error.clone());
                 }
                 Waiting::Mend(run, place, reply) => {
                     let result = self.store.record_mend(run, place);
@@ -382,6 +397,7 @@ impl Writer {
                     }
                     drop(reply.send(result.map(|()| place)));
                 }
+                        failed = Some(error.clone());
                 Waiting::Moved(places, reply) => drop(reply.send(Ok(places))),
             }
         }
@@ -568,6 +584,24 @@ mod tests {
     /// The disk is full at the sync before a seal, and there is room again at once. A run whose chunks went with the segment
     /// must not be stored with its last one alone.
     #[test]
+    /// Whoever takes a number outside of a commit finds all visible that took one before.
+    #[test]
+    fn numbers_become_visible_in_the_order_they_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let (command, answer) = commit(&writer.store, run(1), 0, packed(1));
+        let (reply, seen) = std::sync::mpsc::sync_channel(1);
+        let act = move |store: &Inner| {
+            reply
+                .send((store.next_commit(), store.run(run(1)).unwrap().is_some()))
+                .unwrap()
+        };
+        let mut next = Some(Command::InOrder(Box::new(act)));
+        assert!(writer.handle_group(command, || next.take()).is_none());
+        assert!(answer.try_recv().unwrap().is_ok());
+        assert_eq!(seen.try_recv().unwrap(), (2, true));
+    }
+
     fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());

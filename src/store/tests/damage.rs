@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn accounts(run: &RunRecord) {
+pub(super) fn accounts(run: &RunRecord) {
     assert_eq!(run.rows, run.events + run.dead_rows, "{run:?}");
     assert_eq!(run.events, run.delivered + run.pending + run.dead_events, "{run:?}");
     assert_eq!(
