@@ -11,7 +11,7 @@ use super::keys;
 use super::mark::Mark;
 use super::open::Finding;
 use super::records::{HighWater, SealedAs};
-use super::recover::{self, Adoption, Contents};
+use super::recover::{self, Adoption, Contents, Known};
 use super::salvage::{Salvage, write_anew};
 use super::segment::{self, Reader, Seal, SegmentId};
 use crate::event::Timestamp;
@@ -62,9 +62,10 @@ pub(super) fn adopt_segment(
     // Without a copy only what cannot do harm is tried.
     let with_snapshots = copied;
     let sealed = seal.as_ref().map(|seal| seal.values);
+    let known = sealed.map_or(Known::Stopped(high), Known::Sealed);
     let opened = heal(&path, segment::SHAPE, ground, with_snapshots)
         .and_then(|healed| Ok((healed, Reader::open(ground.segments, id, None)?)))
-        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, sealed)?)));
+        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, known)?)));
     let (healed, mut contents, why) = match opened {
         Ok((healed, contents)) => (healed, contents, String::new()),
         Err(error) if error.is_disk_full() => {
@@ -81,18 +82,22 @@ pub(super) fn adopt_segment(
             serious: false,
         });
     }
-    let expected = sealed.unwrap_or(0).max(high);
+    // What was synced and never acknowledged may lie behind the seal of one that a full disk has ended.
+    let expected = sealed.unwrap_or(high);
     let whole = contents.seal.values.saturating_sub(contents.damaged.len() as u32);
     let damaged = !why.is_empty() || whole < expected || !contents.damaged.is_empty();
     if damaged {
         adoption.memory.damage = true;
         // What sled does not read any more may still be there.
         let salvage = Salvage::scan(if copied { &copy } else { &path });
-        if let Some(salvage) = salvage.ok().filter(|salvage| salvage.len() > whole) {
-            write_anew(ground, id, &salvage)?;
+        let end_of = |salvage: &Salvage| sealed.unwrap_or(u32::MAX).min(salvage.end());
+        let more = salvage.ok().filter(|salvage| salvage.before(end_of(salvage)) > whole);
+        if let Some(salvage) = more {
+            let end = end_of(&salvage);
+            write_anew(ground, id, &salvage, end)?;
             let reader = Reader::open(ground.segments, id, None)?;
-            contents = recover::read_segment(&reader, Some(salvage.end()))?;
-            contents.lost = salvage.end() - salvage.len();
+            contents = recover::read_segment(&reader, Known::Sealed(end))?;
+            contents.lost = end - salvage.before(end);
         }
         let lost = contents.lost + expected.saturating_sub(contents.seal.values);
         let mut what = format!(

@@ -55,6 +55,18 @@ impl Contents {
     }
 }
 
+/// What is known of how many values a segment holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    /// A seal says so many. What may lie behind them was never acknowledged, and counts for nothing.
+    Sealed(u32),
+    /// Its writer was stopped when so many at least were synced: as many as there are. A chunk of which the last values are
+    /// missing was not written to its end.
+    Stopped(u32),
+    /// Behind so many somebody may be writing.
+    Before(u32),
+}
+
 /// Chunks of a run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
@@ -74,54 +86,74 @@ pub(super) struct FoundChunk {
     pub(super) dead: u64,
 }
 
-/// Reads a whole segment. `expected` values there should be; none: as many as there are.
-pub(super) fn read_segment(reader: &Reader, expected: Option<u32>) -> Result<Contents> {
-    read_upto(reader, expected, None)
-}
-
-/// Reads the values before `limit`: behind it somebody may be writing.
-pub(super) fn read_upto(reader: &Reader, expected: Option<u32>, limit: Option<u32>) -> Result<Contents> {
+/// Reads a whole segment.
+pub(super) fn read_segment(reader: &Reader, known: Known) -> Result<Contents> {
+    let (limit, sealed) = match known {
+        Known::Sealed(values) => (values, true),
+        Known::Before(values) => (values, false),
+        Known::Stopped(_) => (u32::MAX, false),
+    };
     let mut crc = crc32fast::Hasher::new();
     let mut contents = Contents::none(reader.id);
     let mut runs = BTreeSet::new();
     let (mut number, mut unreadable) = (0, 0);
-    while limit.is_none_or(|limit| number < limit) {
+    while number < limit {
         match reader.value(number) {
             Ok(Some(value)) => {
                 unreadable = 0;
+                let decoded = chunk::decode_value(&value);
+                if decoded
+                    .as_ref()
+                    .is_ok_and(|decoded| is_unfinished(reader, number, &decoded.header, known))
+                {
+                    break;
+                }
                 crc.update(&value);
                 contents.seal.stored += value.len() as u64;
-                match chunk::decode_value(&value) {
+                match decoded {
                     Ok(decoded) => {
                         runs.insert(decoded.header.run);
-                        let end = number + u32::from(decoded.header.parts);
-                        if limit.is_some_and(|limit| end > limit) {
-                            break;
-                        }
                         note_value(reader, number, &decoded, &mut contents);
                     }
                     Err(what) => contents.damaged.push((number, what)),
                 }
             }
-            Ok(None) if expected.is_none_or(|values| number >= values) => break,
+            Ok(None) if !sealed => break,
             Ok(None) => contents.damaged.push((number, "the value is missing".to_owned())),
             Err(error) => {
                 contents.damaged.push((number, error.to_string()));
                 unreadable += 1;
-                if expected.map_or(unreadable >= GIVE_UP_AFTER, |values| number + 1 >= values) {
+                if !sealed && unreadable >= GIVE_UP_AFTER {
+                    number += 1;
                     break;
                 }
             }
         }
         number += 1;
     }
-    contents.seal.values = match expected {
-        Some(values) => values.max(number),
-        None => number.saturating_sub(unreadable),
+    contents.seal.values = if sealed {
+        limit
+    } else {
+        number.saturating_sub(unreadable)
     };
     contents.seal.crc = crc.finalize();
     contents.seal.runs = runs.into_iter().collect();
     Ok(contents)
+}
+
+/// Whether a chunk begins here that is not all there, and need not be.
+fn is_unfinished(reader: &Reader, number: u32, header: &chunk::Header, known: Known) -> bool {
+    if header.part != 0 || header.parts <= 1 {
+        return false;
+    }
+    let end = number.saturating_add(u32::from(header.parts));
+    let is_missing = |number: u32| matches!(reader.value(number), Ok(None));
+    match known {
+        Known::Sealed(_) => false,
+        Known::Before(limit) => end > limit,
+        // sled loses what was written last, never something before it.
+        Known::Stopped(synced) => number >= synced && is_missing(end) && (number + 1..end).any(is_missing),
+    }
 }
 
 fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: &mut Contents) {

@@ -15,7 +15,7 @@ use super::mark::Mark;
 use super::records::{
     Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
 };
-use super::recover::{self, Contents};
+use super::recover::{self, Contents, Known};
 use super::run::{RunRecord, RunState};
 use super::segment::{self, Seal, SegmentId};
 use super::state::Inner;
@@ -196,11 +196,11 @@ impl Inner {
 
     fn read_segment(&self, id: SegmentId, sealed: Option<SealedAs>, survey: &mut Survey<'_>) -> Result<()> {
         let place = format!("segment {id}");
-        let limit = match sealed {
-            Some(_) => None,
+        let known = match sealed {
+            Some(sealed) => Known::Sealed(sealed.values),
             None => {
                 let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
-                Some(high.filter(|high| high.segment == id).map_or(0, |high| high.values))
+                Known::Before(high.filter(|high| high.segment == id).map_or(0, |high| high.values))
             }
         };
         if let Some(sealed) = sealed {
@@ -215,7 +215,7 @@ impl Inner {
             let what = format!("its database cannot be opened; what is whole in it is read all the same ({error})");
             survey.note(Ailing::Segment(id), what, place.clone(), &runs);
         }
-        let read = reader.and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
+        let read = reader.and_then(|reader| recover::read_segment(&reader, known));
         let contents = match read {
             Ok(contents) => contents,
             Err(error) => {

@@ -106,6 +106,8 @@ pub(super) struct Writer {
     pub(super) left: Option<Left>,
     pub(super) open: HashMap<RunId, OpenRun>,
     waiting: Vec<Waiting>,
+    /// Values of the active segment: all before it was answered.
+    pub(super) answered: u32,
     last_write: Instant,
     last_tick: Instant,
 }
@@ -118,6 +120,7 @@ impl Writer {
             left: None,
             open: HashMap::new(),
             waiting: Vec::new(),
+            answered: 0,
             last_write: Instant::now(),
             last_tick: Instant::now(),
         }
@@ -278,15 +281,15 @@ impl Writer {
                 }
                 Ok(())
             }
-            // Taken out by the callers.
-            Command::Stop { .. } => Ok(()),
-        }
             Command::InOrder(act) => {
                 // The numbers of those who wait are taken already. A lane that met a later one first would not look back.
                 self.finish_group();
                 act(&self.store);
                 Ok(())
             }
+            // Taken out by the callers.
+            Command::Stop { .. } => Ok(()),
+        }
     }
 
     /// Why a chunk of a run is not taken, if it is not.
@@ -361,7 +364,7 @@ impl Writer {
         }
         let waiting = std::mem::take(&mut self.waiting);
         let synced = match &mut self.active {
-            Some(active) => active.sync(),
+            Some(active) => active.sync().map(|()| self.answered = active.values()),
             None => Err(self.full_error()),
         };
         if let Err(error) = synced {
@@ -373,31 +376,31 @@ impl Writer {
             return;
         }
         let mut woken = Vec::new();
-        for one in waiting {
-            match one {
-                Waiting::Run(closed, open, reply) => {
         let mut failed = None;
-                    let result = self.store.record_commit(&closed, &open.extents);
+        for one in waiting {
             if let Some(error) = &failed {
                 // Its number must not be seen where an earlier one cannot be.
                 one.refuse(error);
                 continue;
             }
+            match one {
+                Waiting::Run(closed, open, reply) => {
+                    let result = self.store.record_commit(&closed, &open.extents);
                     if let Err(error) = &result {
                         self.fail(error);
+                        failed = Some(error.clone());
                     }
                     woken.push(closed.run.destination.clone());
                     drop(reply.send(result.map(|()| closed.run)));
-                        failed = Some(error.clone());
                 }
                 Waiting::Mend(run, place, reply) => {
                     let result = self.store.record_mend(run, place);
                     if let Err(error) = &result {
                         self.fail(error);
+                        failed = Some(error.clone());
                     }
                     drop(reply.send(result.map(|()| place)));
                 }
-                        failed = Some(error.clone());
                 Waiting::Moved(places, reply) => drop(reply.send(Ok(places))),
             }
         }
@@ -501,7 +504,7 @@ mod tests {
     use crate::event::Timestamp;
     use crate::store::chunk::Builder;
     use crate::store::run::{NewRun, Origin, RunKind};
-    use crate::store::{Error, open};
+    use crate::store::{Error, open, recover};
 
     fn packed(row: u64) -> Packed {
         packed_of(row, b"{\"n\":1")
@@ -581,9 +584,6 @@ mod tests {
         RunId::new(Timestamp(number as i64), u128::from(number))
     }
 
-    /// The disk is full at the sync before a seal, and there is room again at once. A run whose chunks went with the segment
-    /// must not be stored with its last one alone.
-    #[test]
     /// Whoever takes a number outside of a commit finds all visible that took one before.
     #[test]
     fn numbers_become_visible_in_the_order_they_are_taken() {
@@ -602,10 +602,16 @@ mod tests {
         assert_eq!(seen.try_recv().unwrap(), (2, true));
     }
 
+    /// The disk is full at the sync before a seal, and there is room again at once. A run whose chunks went with the segment
+    /// must not be stored with its last one alone.
+    #[test]
     fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
         let store = Arc::clone(&writer.store);
+        let (command, answer) = commit(&store, run(4), 0, packed(1));
+        assert!(writer.handle_group(command, || None).is_none());
+        assert!(answer.try_recv().unwrap().is_ok());
         let append = Command::Append {
             run: run(1),
             sequence: 0,
@@ -631,6 +637,13 @@ mod tests {
         for number in [1, 2] {
             assert_eq!(store.run(run(number)).unwrap(), None);
         }
+        // A start without the catalog would take in what the segment says; none of those who were refused.
+        let seal = segment::Seal::read(&SegmentId(99).folder(&store.segments_folder()));
+        let sealed = seal.unwrap().unwrap();
+        let reader = segment::Reader::open(&store.segments_folder(), SegmentId(99), None).unwrap();
+        let contents = recover::read_segment(&reader, recover::Known::Sealed(sealed.values)).unwrap();
+        let ended: Vec<_> = contents.closed.iter().map(|closed| closed.run.id).collect();
+        assert_eq!((ended, sealed.runs), (vec![run(4)], vec![run(4)]));
         // What comes then finds the new segment.
         assert_eq!(places.try_recv().unwrap().unwrap(), []);
         let (command, answer) = commit(&store, run(3), 0, packed(1));
