@@ -50,7 +50,9 @@ pub(super) fn adopt_segment(
     let path = id.folder(ground.segments);
     let seal = Seal::read(&path).unwrap_or(None);
     let high = adoption.catalog.get::<HighWater>(keys::HIGH_WATER)?;
-    let high = high.filter(|high| high.segment == id).map_or(0, |high| high.values);
+    let (high, first_commit) = high
+        .filter(|high| high.segment == id)
+        .map_or((0, 0), |high| (high.values, high.first_commit));
     if high == 0 && seal.is_none() && is_blank(&path) && (registered || !path.join("delivered").exists()) {
         // Created, perhaps registered, and nothing was ever written to it; or its removal had begun.
         tracing::info!(segment = %id, "empty_segment_removed");
@@ -136,7 +138,7 @@ pub(super) fn adopt_segment(
     }
     // A mark that cannot be read says nothing: then it is sent again.
     let mark = Mark::read(&path).unwrap_or(None);
-    adoption.take(contents, mark)?;
+    adoption.take(contents, mark, first_commit)?;
     seal.write(&path)?;
     // The catalog must know of the runs before the registry says that the segment needs no reading.
     adoption.catalog.commit()?;

@@ -433,7 +433,12 @@ impl Opening<'_> {
         let active = Active::create(self.ground.segments, id)?;
         let mut changes = Changes::new();
         changes.put(keys::segment(id), &Registered::ACTIVE)?;
-        changes.put(keys::HIGH_WATER.to_vec(), &HighWater { segment: id, values: 0 })?;
+        let mark = HighWater {
+            segment: id,
+            values: 0,
+            first_commit: self.next_commit()?,
+        };
+        changes.put(keys::HIGH_WATER.to_vec(), &mark)?;
         changes.remove(keys::UNFINISHED.to_vec());
         self.catalog.apply(changes)?;
         self.catalog.commit()?;
@@ -443,7 +448,8 @@ impl Opening<'_> {
 
     /// One more than any commit that is known to wait or to be done.
     fn next_commit(&self) -> Result<u64> {
-        let mut next = self.memory.next_commit;
+        let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+        let mut next = self.memory.next_commit.max(high.map_or(0, |high| high.first_commit));
         for state in self.destinations.values() {
             for line in keys::Line::ALL {
                 let prefix = keys::line(state.number, line);

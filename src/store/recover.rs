@@ -238,8 +238,9 @@ impl AdoptionMemory {
 }
 
 impl Adoption<'_> {
-    /// Takes in one segment, with its mark where nothing of it waits.
-    pub(super) fn take(&mut self, contents: Contents, mark: Option<Mark>) -> Result<()> {
+    /// Takes in one segment, with its mark where nothing of it waits. A run that was committed before `first_commit` was known
+    /// when its last chunk was moved here; where the catalog does not know it any more, it has expired.
+    pub(super) fn take(&mut self, contents: Contents, mark: Option<Mark>, first_commit: u64) -> Result<()> {
         let segment = contents.seal.segment;
         self.memory.damage |= !contents.damaged.is_empty();
         for (run, mut found) in contents.runs {
@@ -256,7 +257,7 @@ impl Adoption<'_> {
         for closed in contents.closed {
             self.memory.next_commit = self.memory.next_commit.max(closed.commit + 1);
             let run = closed.run.id;
-            if self.catalog.get_bytes(&keys::run(run))?.is_some() {
+            if closed.commit < first_commit || self.catalog.get_bytes(&keys::run(run))?.is_some() {
                 continue;
             }
             let found = self.memory.open.remove(&run).unwrap_or_default();

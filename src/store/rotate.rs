@@ -58,7 +58,9 @@ impl Writer {
     }
 
     /// Steps c and d.
-    fn begin_next(&self, seal: &Seal) -> Result<Active> {
+    fn begin_next(&mut self, seal: &Seal) -> Result<Active> {
+        // Commits take their numbers when they are placed, and by this thread only.
+        let first_commit = self.store.commit_to_come();
         let next = SegmentId(seal.segment.0 + 1);
         let active = Active::create(&self.store.segments_folder(), next)?;
         let mut changes = Changes::new();
@@ -77,10 +79,12 @@ impl Writer {
             &HighWater {
                 segment: next,
                 values: 0,
+                first_commit,
             },
         )?;
         self.store.catalog.apply(changes)?;
         self.store.catalog.commit()?;
+        self.first_commit = first_commit;
         Ok(active)
     }
 

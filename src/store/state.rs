@@ -131,6 +131,11 @@ impl Inner {
         self.settings().path.join("spool")
     }
 
+    /// A number that nobody has taken yet; only whoever takes them knows that it stays so.
+    pub(super) fn commit_to_come(&self) -> u64 {
+        self.next_commit.load(Ordering::Relaxed)
+    }
+
     pub(super) fn next_commit(&self) -> u64 {
         self.next_commit.fetch_add(1, Ordering::Relaxed)
     }

@@ -108,6 +108,8 @@ pub(super) struct Writer {
     waiting: Vec<Waiting>,
     /// Values of the active segment: all before it was answered.
     pub(super) answered: u32,
+    /// The first number that a commit in it can have.
+    pub(super) first_commit: u64,
     last_write: Instant,
     last_tick: Instant,
 }
@@ -115,6 +117,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(store: Arc<Inner>, active: Active) -> Self {
         Self {
+            first_commit: store.commit_to_come(),
             store,
             active: Some(active),
             left: None,
@@ -445,6 +448,7 @@ impl Writer {
         let mark = HighWater {
             segment: active.id,
             values: active.synced_values(),
+            first_commit: self.first_commit,
         };
         changes.put(keys::HIGH_WATER.to_vec(), &mark)?;
         self.store.catalog.apply(changes)

@@ -298,3 +298,39 @@ fn what_is_old_expires_once_a_day() {
     assert_eq!(store.run(old.id).unwrap(), None);
     assert!(store.delivery(&[1; 32]).unwrap().is_none());
 }
+
+#[test]
+fn a_run_that_expired_does_not_come_back_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let settings = StoreSettings {
+        keep_delivered: Duration::ZERO,
+        ..settings(&path)
+    };
+    let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+    let old = store_run(&store, 1, "one", 100);
+    store_noise(&store, 9, "busy", 2_000, 1_500);
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings, Timestamp(2)).unwrap();
+    bury(&store, "one", 10);
+    drain(&store, "busy", 1_000);
+    let at = old.stored_at.unwrap();
+    const DAY: u64 = 86_400_000;
+    // Its dead letters are moved, and expire in the same sweep.
+    let swept = store.sweep(at.plus(92 * DAY)).unwrap();
+    assert!(swept.moved_bytes > 0 && swept.runs == 2, "{swept:?}");
+    let new = store_run(&store, 2, "one", 20);
+    let after = folder.path().join("after");
+    copy(&path, &after);
+    let settings = StoreSettings {
+        path: after,
+        ..settings
+    };
+    let (store, findings) = Store::open(&settings, Timestamp(3)).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(store.run(old.id).unwrap(), None);
+    assert_eq!(store.runs(None, 10).unwrap(), [new]);
+    assert_eq!(store.totals().0, 3);
+    assert_eq!(drain(&store, "one", 100), expected(2, 20));
+}
