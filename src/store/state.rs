@@ -330,11 +330,7 @@ impl Inner {
     /// A mended event has its place: it pins its segment like any chunk of the run.
     pub(super) fn record_mend(&self, run: RunId, place: Place) -> Result<()> {
         let mut changes = Changes::new();
-        let mut extent = Extent::default();
-        extent.push(0, place.value, false);
-        for piece in extent.encode() {
-            changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
-        }
+        super::commit::put_mended_extent(run, place, &mut changes);
         self.catalog.apply(changes)?;
         self.catalog.commit()
     }
