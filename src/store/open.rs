@@ -284,7 +284,9 @@ impl Opening<'_> {
             }
         }
         if lost_catalog {
-            self.adoption(true).take_moved()?;
+            let mut adoption = self.adoption(true);
+            adoption.take_moved()?;
+            adoption.take_mended()?;
         }
         self.note_missing(&folders)?;
         if lost_catalog && (self.memory.adopted > 0 || self.memory.damage) {

@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::keys::{self, Number};
 use super::live::known_runs_in;
 use super::mark::{Mark, Marked};
-use super::records::{DestinationRecord, Extent, LetterState, Queued, Totals};
+use super::records::{DestinationRecord, Extent, Letter, LetterState, Place, Queued, Totals};
 use super::run::{RunRecord, RunState};
 use super::segment::{Reader, Seal, SegmentId};
 use crate::event::{DestinationId, RunId};
@@ -28,6 +28,8 @@ pub(super) struct Contents {
     pub(super) closed: Vec<Closed>,
     /// Each run's chunks here.
     pub(super) runs: HashMap<RunId, Found>,
+    /// Mended events: the run, its row, the value's number.
+    pub(super) mends: Vec<(RunId, u64, u32)>,
     /// Values that are not what was written: number, and what does not hold.
     pub(super) damaged: Vec<(u32, String)>,
     /// Values that are gone, where the segment was written anew from the rest.
@@ -49,6 +51,7 @@ impl Contents {
             },
             closed: Vec::new(),
             runs: HashMap::new(),
+            mends: Vec::new(),
             damaged: Vec::new(),
             lost: 0,
         }
@@ -168,7 +171,9 @@ fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: 
     };
     match counted {
         Err(what) => contents.damaged.push((number, what)),
-        Ok(_) if header.mend => {}
+        // In the place of a value that was lost is one without a record.
+        Ok(_) if header.mend && header.records == 0 => {}
+        Ok(_) if header.mend => contents.mends.push((header.run, header.first_row, number)),
         Ok((events, dead)) => {
             let found = contents.runs.entry(header.run).or_default();
             found.extent.push(header.sequence, number, dead > 0);
@@ -220,6 +225,10 @@ pub(super) struct AdoptionMemory {
     /// Chunks of runs whose end has not been seen yet.
     open: HashMap<RunId, BTreeMap<SegmentId, Found>>,
     letters: HashMap<RunId, BTreeMap<u64, Marked>>,
+    /// Where the mended event of a row lies: of several the last, for what was moved lies behind what was not.
+    mends: HashMap<(RunId, u64), Place>,
+    /// Letters that were restored and name a mended event.
+    mended: Vec<(RunId, u64)>,
     pub(super) next_commit: u64,
     pub(super) adopted: u64,
     /// Something was unreadable on the way.
@@ -246,6 +255,13 @@ impl Adoption<'_> {
         for (run, mut found) in contents.runs {
             found.marked = mark.is_some();
             self.memory.open.entry(run).or_default().insert(segment, found);
+        }
+        if self.lost_catalog {
+            let place = |value| Place { segment, value };
+            let mends = contents.mends.into_iter();
+            self.memory
+                .mends
+                .extend(mends.map(|(run, row, value)| ((run, row), place(value))));
         }
         for marked in mark.into_iter().flat_map(|mark| mark.letters) {
             self.memory
@@ -382,6 +398,9 @@ impl Adoption<'_> {
             }
             changes.next_group();
             changes.put(keys::letter(run.id, row), letter)?;
+            if letter.mended.is_some() {
+                self.memory.mended.push((run.id, row));
+            }
         }
         run.delivered = run.events.saturating_sub(run.pending + run.dead_events);
         set_state(run);
@@ -443,6 +462,24 @@ impl Adoption<'_> {
                 let events = events.min(run.delivered);
                 self.wait_again(&mut run, events, first, &mut changes)?;
             }
+            self.catalog.apply(changes)?;
+        }
+        Ok(())
+    }
+
+    /// When all segments were read: letters that a mark has kept name their mended events where those lie now, and pin them.
+    pub(super) fn take_mended(&mut self) -> Result<()> {
+        for (run, row) in std::mem::take(&mut self.memory.mended) {
+            let key = keys::letter(run, row);
+            let Some(mut letter) = self.catalog.get::<Letter>(&key)? else {
+                continue;
+            };
+            let mut changes = Changes::new();
+            letter.mended = self.memory.mends.get(&(run, row)).copied();
+            if let Some(place) = letter.mended {
+                commit::put_mended_extent(run, place, &mut changes);
+            }
+            changes.put(key, &letter)?;
             self.catalog.apply(changes)?;
         }
         Ok(())

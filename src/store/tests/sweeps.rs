@@ -334,3 +334,38 @@ fn a_run_that_expired_does_not_come_back_after_a_kill() {
     assert_eq!(store.totals().0, 3);
     assert_eq!(drain(&store, "one", 100), expected(2, 20));
 }
+
+#[test]
+fn a_lost_catalog_keeps_what_was_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let run = store_run(&store, 1, "one", 100);
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    bury(&store, "one", 50);
+    let mended = Mended {
+        stored_event: b"{\"n\":\"mended\",\"messageId\":\"m1-50\"".to_vec(),
+        own_timestamp: true,
+    };
+    assert_eq!(store.requeue(run.id, &[50], Some(mended), Timestamp(3)).unwrap(), 1);
+    bury(&store, "one", 50);
+    store.close().unwrap();
+    drop(store);
+    store_noise(&store, 9, "busy", 2_000, 1_500);
+    drain(&store, "busy", 1_000);
+    let (store, _) = Store::open(&settings(&path), Timestamp(4)).unwrap();
+    store.sweep(Timestamp(1_700_000_003_000)).unwrap();
+    let before = letters(&store, run.id);
+    assert!(before.iter().any(|(row, _, event, _)| *row == 50
+        && String::from_utf8_lossy(event.as_deref().unwrap_or_default()).contains("mended")));
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
+    let (store, _) = Store::open(&keep_nothing(&path), Timestamp(5)).unwrap();
+    assert_eq!(letters(&store, run.id), before);
+    assert!(store.sweep(LATER).unwrap().segments > 0);
+    assert_eq!(letters(&store, run.id), before);
+    assert_eq!(store.verify(|_| {}).unwrap().damaged, []);
+}
