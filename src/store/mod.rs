@@ -182,6 +182,14 @@ impl Store {
         self.inner.check_room()
     }
 
+    /// Whether the store can be asked: it has not stopped, and its folder and its catalog answer. Makes no room for that, and
+    /// waits for no sweep or repair, however long one takes.
+    pub fn check_alive(&self) -> Result<()> {
+        self.inner.check_running()?;
+        self.inner.free_bytes()?;
+        self.inner.delivery(&[0; 32]).map(drop)
+    }
+
     /// Lists a run that failed before it had a writer.
     pub fn refuse(&self, run: NewRun, rows: u64, error: &str) -> Result<RunRecord> {
         self.inner.record_failed(&run, rows, error)

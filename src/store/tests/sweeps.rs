@@ -369,3 +369,22 @@ fn a_lost_catalog_keeps_what_was_mended() {
     assert_eq!(letters(&store, run.id), before);
     assert_eq!(store.verify(|_| {}).unwrap().damaged, []);
 }
+
+#[test]
+fn a_full_store_that_is_being_repaired_is_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = StoreSettings {
+        max_bytes: 1,
+        ..settings(&folder.path().join("store"))
+    };
+    let (store, _) = Store::open(&full, Timestamp(1)).unwrap();
+    let refused = store.check_room().unwrap_err().to_string();
+    assert!(refused.contains("store.max_bytes"), "{refused}");
+    let (tell, told) = sync_channel(1);
+    let another = store.clone();
+    let asked = store.inner.sweeping.with(|_| {
+        std::thread::spawn(move || tell.send(another.check_alive()).unwrap());
+        told.recv_timeout(Duration::from_secs(20))
+    });
+    asked.unwrap().unwrap();
+}
