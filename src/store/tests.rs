@@ -4,9 +4,10 @@ mod commits;
 mod damage;
 mod destinations;
 mod failing;
+mod letters;
 mod lists;
-mod replays;
 mod order;
+mod replays;
 mod sweeps;
 mod waiting;
 

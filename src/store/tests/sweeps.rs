@@ -36,7 +36,7 @@ fn keep_nothing(path: &Path) -> StoreSettings {
     }
 }
 
-fn bury(store: &Store, to: &str, every: usize) {
+pub(super) fn bury(store: &Store, to: &str, every: usize) {
     let mut queue = store.queue(&DestinationId(to.into()), Line::Live).unwrap();
     let mut buffer = Vec::new();
     loop {
@@ -160,9 +160,9 @@ fn a_slow_destination_and_dead_letters_are_moved_and_their_segment_goes() {
 }
 
 /// Row, reason, event, row JSON.
-type Told = (u64, String, Option<Vec<u8>>, Option<Vec<u8>>);
+pub(super) type Told = (u64, String, Option<Vec<u8>>, Option<Vec<u8>>);
 
-fn letters(store: &Store, run: RunId) -> Vec<Told> {
+pub(super) fn letters(store: &Store, run: RunId) -> Vec<Told> {
     let run = store.run(run).unwrap().unwrap();
     let mut all = Vec::new();
     store
@@ -351,10 +351,10 @@ fn a_lost_catalog_keeps_what_was_mended() {
     };
     assert_eq!(store.requeue(run.id, &[50], Some(mended), Timestamp(3)).unwrap(), 1);
     bury(&store, "one", 50);
-    store.close().unwrap();
-    drop(store);
     store_noise(&store, 9, "busy", 2_000, 1_500);
     drain(&store, "busy", 1_000);
+    store.close().unwrap();
+    drop(store);
     let (store, _) = Store::open(&settings(&path), Timestamp(4)).unwrap();
     store.sweep(Timestamp(1_700_000_003_000)).unwrap();
     let before = letters(&store, run.id);
