@@ -4,6 +4,8 @@
 //! An id is a ULID: the run's time, then the row scrambled, then bits of the run's own id. So it needs no index, short
 //! prefixes differ, and a given id leads back to its run and row.
 
+use std::collections::BTreeSet;
+
 use ulid::Ulid;
 
 use super::catalog::{Changes, decode};
@@ -130,6 +132,8 @@ impl Inner {
             return Ok(());
         }
         let mut more = true;
+        // Of rows that became no event, those that have a mended one: it may have died like any other.
+        let mut told = BTreeSet::new();
         // Rows that became no event, from the chunks that hold any.
         for place in self.dead_places(run.id)? {
             let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
@@ -137,6 +141,9 @@ impl Inner {
                 let record = record.map_err(|what| damaged(place, what))?;
                 if let Record::Dead { row, reason, json } = record {
                     let letter = self.letter(run.id, row)?;
+                    if letter.as_ref().is_some_and(|letter| !letter.row_only) {
+                        told.insert(row);
+                    }
                     if effective(run, letter.as_ref(), true) == Some(LetterState::Dead) {
                         more = visit(self.dead_row(run, row, letter.as_ref(), reason, json)?)?;
                     }
@@ -151,7 +158,8 @@ impl Inner {
         self.catalog.each(&keys::letters_of(run.id), |key, value| {
             let row = keys::letter_row(key).ok_or_else(|| Error::damaged("catalog, letters", "a key is cut"))?;
             let letter: Letter = decode(key, value)?;
-            if letter.row_only || effective(run, Some(&letter), false) != Some(LetterState::Dead) {
+            if letter.row_only || told.contains(&row) || effective(run, Some(&letter), false) != Some(LetterState::Dead)
+            {
                 return Ok(true);
             }
             if finder.is_none() {

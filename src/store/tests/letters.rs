@@ -1,7 +1,7 @@
 //! Dead letters are read before anything is locked, and found without reading all that lies before them.
 
 use super::super::finder::Finder;
-use super::sweeps::bury;
+use super::sweeps::{bury, letters};
 use super::*;
 use std::time::{Duration, Instant};
 
@@ -84,4 +84,28 @@ fn an_event_of_a_replay_is_found_by_its_number() {
     }
     let found = begun.elapsed();
     assert!(found < walk * 4, "40 events in {found:?}, all of them in {walk:?}");
+}
+
+#[test]
+fn a_mended_row_that_dies_again_is_one_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let run = store_run(&store, 1, "one", 10).id;
+    drain(&store, "one", 100);
+    let mended = Mended {
+        stored_event: b"{\"n\":\"mended\",\"messageId\":\"m1-7\"".to_vec(),
+        own_timestamp: true,
+    };
+    assert_eq!(store.requeue(run, &[7], Some(mended), Timestamp(3)).unwrap(), 1);
+    bury(&store, "one", 7);
+    let all = letters(&store, run);
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(
+        all[0].0 == 7 && all[0].1 == "row 7 is bad" && all[0].2.is_some(),
+        "{all:?}"
+    );
+    assert_eq!(store.drop_all_letters(run, Timestamp(4)).unwrap(), 1);
+    let run = store.run(run).unwrap().unwrap();
+    super::damage::accounts(&run);
+    assert_eq!((run.dead_letters, run.dropped), (0, 1));
 }
