@@ -3,7 +3,10 @@
 
 mod code;
 pub mod failure;
+pub mod hex;
 pub mod network;
+pub mod tls;
+pub mod uuid;
 pub mod words;
 
 use std::fmt;
@@ -14,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 pub use code::{Code, UnknownCode};
+pub use uuid::{message_namespace, uuid_v5};
 
 /// A moment, in milliseconds since 1970 in UTC. Written as RFC 3339 with milliseconds and `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -143,11 +147,7 @@ impl DestinationId {
         hash.update(url.as_bytes());
         hash.update([0x1f]);
         hash.update(key.expose().as_bytes());
-        let mut text = String::with_capacity(12);
-        for byte in hash.finalize().iter().take(6) {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        Self(text.into())
+        Self(hex::hex(hash.finalize().get(..6).unwrap_or_default()).into())
     }
 
     /// The id as text.
@@ -318,59 +318,6 @@ pub fn stored_message_id(stored: &[u8]) -> Option<(usize, &[u8])> {
     stored.get(start..end).map(|id| (start, id))
 }
 
-/// The namespace of message ids: UUID version 5 of `urn:pintle:message` in the namespace of URLs.
-pub fn message_namespace() -> [u8; 16] {
-    namespace("urn:pintle:message")
-}
-
-/// UUID version 5 of a URN in the namespace of URLs (RFC 9562), as bytes.
-pub fn namespace(urn: &str) -> [u8; 16] {
-    use sha1::Digest;
-    const URL_NAMESPACE: [u8; 16] = [
-        0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8,
-    ];
-    let mut hash = sha1::Sha1::new();
-    hash.update(URL_NAMESPACE);
-    hash.update(urn.as_bytes());
-    version_5(&hash.finalize().into())
-}
-
-const fn version_5(digest: &[u8; 20]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *digest;
-    [
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        (g & 0x0f) | 0x50,
-        h,
-        (i & 0x3f) | 0x80,
-        j,
-        k,
-        l,
-        m,
-        n,
-        o,
-        p,
-    ]
-}
-
-/// The text of a UUID of version 5 from its SHA-1.
-pub fn uuid_v5(digest: &[u8; 20]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(36);
-    for (number, byte) in version_5(digest).iter().enumerate() {
-        if matches!(number, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        // Writing to a String cannot fail.
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,18 +346,6 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse_rfc3339(none), None, "{none}");
         }
-    }
-
-    #[test]
-    fn a_uuid_of_version_5_is_the_known_one() {
-        use sha1::Digest;
-        // RFC 9562, appendix A.4: www.example.com in the namespace of DNS.
-        let mut hash = sha1::Sha1::new();
-        hash.update([
-            0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8,
-        ]);
-        hash.update(b"www.example.com");
-        assert_eq!(uuid_v5(&hash.finalize().into()), "2ed6657d-e927-568b-95e1-2665a8aea6a2");
     }
 
     #[test]

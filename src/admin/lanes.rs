@@ -170,6 +170,13 @@ impl<C: Connect> Running<C> {
     pub const fn new(lanes: Arc<deliver::Lanes<C>>, connect: Arc<C>, store: Store) -> Self {
         Self { lanes, store, connect }
     }
+
+    /// What the lane has noted is durable before anybody is told that it holds.
+    async fn keep_noted(&self, id: &DestinationId) -> Result<(), Fault> {
+        let (store, id) = (self.store.clone(), id.clone());
+        let kept = tokio::task::spawn_blocking(move || store.keep_noted(&id).and_then(|()| store.sync())).await;
+        Ok(kept.map_err(|_| store::Error::Stopping)??)
+    }
 }
 
 impl From<deliver::LaneGone> for Fault {
@@ -203,7 +210,10 @@ impl<C: Connect> Lanes for Running<C> {
     fn pause<'a>(&'a self, id: &'a DestinationId) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move {
             match self.lanes.handle(id) {
-                Some(handle) => Ok(handle.pause().await?),
+                Some(handle) => {
+                    handle.pause().await?;
+                    self.keep_noted(id).await
+                }
                 None => keep_paused(&self.store, id, true).await,
             }
         })
@@ -212,7 +222,10 @@ impl<C: Connect> Lanes for Running<C> {
     fn resume<'a>(&'a self, id: &'a DestinationId, bury: bool) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move {
             match self.lanes.handle(id) {
-                Some(handle) => Ok(handle.resume(bury).await?),
+                Some(handle) => {
+                    handle.resume(bury).await?;
+                    self.keep_noted(id).await
+                }
                 None => keep_paused(&self.store, id, false).await,
             }
         })

@@ -333,7 +333,8 @@ pub enum SelectionError {
     },
 }
 
-const NAMES: [&str; 12] = [
+/// What a selection is made of, as it is written.
+pub(super) const NAMES: [&str; 12] = [
     "run",
     "look",
     "plan",

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
 
 use crate::config::Config;
+use crate::event::hex::hex;
 use crate::event::{Code, Secret};
 
 /// A secret's file cannot be read or made.
@@ -193,10 +194,6 @@ fn make(folder: &Path, path: &Path) -> Result<(), SecretError> {
         .and(removed)
         .and_then(|()| File::open(folder)?.sync_all())
         .map_err(failed)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const MOST_BYTES: u64 = 64 << 10;

@@ -8,11 +8,12 @@ use sha1::{Digest, Sha1};
 
 use super::cell::{Cell, Leaf};
 use super::columns::{Plan, Slot};
-use super::identity::{anonymous_id_of, id, namespace, text_of, uuid, uuid_text};
+use super::identity::{anonymous_id_of, id, text_of};
 use super::text;
 use super::time::Zone;
 use super::{Provenance, RunContext};
 use crate::config::{AnonymousId, Events, NullValue};
+use crate::event::uuid::{MESSAGES, namespace, uuid, uuid_text};
 use crate::event::{Action, Timestamp};
 
 /// What all events of a run have in common.
@@ -65,7 +66,7 @@ const CLOSING: &[u8] = b"},\"channel\":\"server\"";
 impl Template {
     /// Formats what the run's events share.
     pub(super) fn new(settings: &Events, user_id_from_email: bool, context: &RunContext) -> Self {
-        let mut messages = namespace("urn:pintle:message");
+        let mut messages = namespace(MESSAGES);
         for part in [
             context.instance.as_str(),
             context.action.looker_name(),

@@ -35,7 +35,7 @@ use crate::config::Events;
 use crate::event::{Action, DestinationId, RunId, Timestamp};
 
 /// What is fixed for one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunContext {
     /// The call that rows become.
     pub action: Action,
@@ -67,7 +67,7 @@ impl RunContext {
 }
 
 /// `context.looker`: which look an event comes from. What is missing is left out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
     /// `X-Looker-Instance`
     pub instance: Option<String>,

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::scan;
+use crate::event::hex::digit;
 
 /// The text between two quotes, escapes resolved; a lone surrogate is U+FFFD, U+0000 stays.
 pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
@@ -111,7 +112,7 @@ pub(super) fn write(text: &str, out: &mut Vec<u8>) {
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
             0 => out.extend_from_slice("\u{fffd}".as_bytes()),
-            other => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (other >> 4), hex_digit(other & 15)]),
+            other => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (other >> 4), digit(other & 15)]),
         }
         rest = after;
     }
@@ -133,12 +134,6 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         .iter()
         .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
         .unwrap_or(tail.len())
-}
-
-/// The lower-case hexadecimal digit of 0 to 15.
-#[inline]
-pub(super) const fn hex_digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 
 /// `text` for a person: at most `most` characters, on one line.

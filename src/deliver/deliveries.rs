@@ -12,7 +12,6 @@ use super::handle::Handle;
 use super::lane::Sources;
 use super::lanes::{Lanes, Settings, Unfinished};
 use super::notice::{Listener, Notice};
-use super::size::Learned;
 use super::status::{State, Status};
 use super::stored::StoredBacklog;
 use crate::config::RudderStack;
@@ -153,32 +152,92 @@ fn start<C: Connect>(store: &Store, lanes: &Lanes<C>, id: &DestinationId) -> Res
     Ok(lanes.start(&known.destination, settings, || sources))
 }
 
-/// What must outlive a restart goes to the store; everything goes on to `listener`.
+/// What must outlive a restart goes to the store, in the order in which it is told; everything goes on to `listener`.
 fn keep(store: Store, listener: Listener) -> Listener {
     Arc::new(move |id, notice| {
-        let (store, id_kept) = (store.clone(), id.clone());
-        let change: Option<Box<dyn FnOnce() -> Result<(), store::Error> + Send>> = match notice {
-            Notice::Paused => Some(Box::new(move || store.keep_paused(&id_kept, true))),
-            Notice::Resumed => Some(Box::new(move || store.keep_paused(&id_kept, false))),
-            Notice::Learned(learned) => {
-                let learned: Learned = *learned;
-                Some(Box::new(move || {
-                    // A struct of two plain fields always has a JSON form.
-                    let value = serde_json::to_value(learned).unwrap_or_default();
-                    store.keep_learned(&id_kept, value)
-                }))
-            }
+        let noted = match notice {
+            Notice::Paused => Some(store.note_paused(id, true)),
+            Notice::Resumed => Some(store.note_paused(id, false)),
+            // A struct of two plain fields always has a JSON form.
+            Notice::Learned(learned) => Some(store.note_learned(id, serde_json::to_value(learned).unwrap_or_default())),
             _ => None,
         };
-        if let Some(change) = change {
-            let id = id.clone();
-            // Its result is told in the log; nobody waits for it.
+        if let Some(noted) = noted {
+            let (store, id) = (store.clone(), id.clone());
+            // Its result is told in the log; whoever must wait for it keeps what is noted, too.
             drop(tokio::task::spawn_blocking(move || {
-                if let Err(error) = change() {
+                if let Err(error) = noted.and_then(|()| store.keep_noted(&id)) {
                     tracing::error!(destination = %id, %error, "destination_state_not_kept");
                 }
             }));
         }
         listener(id, notice);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::deliver::gateway::Gateway;
+    use crate::event::{Timestamp, WriteKey};
+    use crate::rudderstack::{Body, Judged, Probe};
+
+    /// Nothing is ever sent to it.
+    struct Silent;
+
+    impl Gateway for Silent {
+        async fn post(&self, _body: &Body) -> Judged {
+            std::future::pending().await
+        }
+
+        async fn probe(&self, _timeout: Duration) -> Probe {
+            Probe::Good
+        }
+    }
+
+    impl Connect for Silent {
+        type Gateway = Self;
+
+        fn connect(&self, _destination: &Destination) -> Self {
+            Self
+        }
+    }
+
+    /// Once the lane has taken a pause, the store keeps it, and it keeps the last word.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_pause_that_was_answered_is_kept_and_none_comes_after_a_later_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().join("store"),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+        let destination = store
+            .resolve(&Destination {
+                id: DestinationId("one".into()),
+                name: Some("one".to_owned()),
+                url: "http://127.0.0.1:1".to_owned(),
+                write_key: WriteKey::new("a-write-key-of-tests"),
+            })
+            .unwrap();
+        let deliveries = Deliveries::begin(&store, Silent, &RudderStack::default(), Arc::new(|_, _| {})).unwrap();
+        let handle = deliveries.lane(&destination.id).unwrap().unwrap();
+        for round in 0..60 {
+            let paused = round % 2 == 0;
+            if paused {
+                handle.pause().await.unwrap();
+            } else {
+                handle.resume(false).await.unwrap();
+            }
+            // A third of them only: what the others noted is kept by somebody else, sometime, and never too late.
+            if round % 3 == 0 {
+                store.keep_noted(&destination.id).unwrap();
+                let kept = store.destination(&destination.id).unwrap();
+                assert_eq!(kept.paused, paused, "round {round}");
+            }
+        }
+        deliveries.stop(Duration::from_secs(5)).await.unwrap();
+    }
 }

@@ -28,6 +28,8 @@ pub struct LaneGone;
 #[derive(Debug)]
 pub(super) enum Command {
     Machine(Event),
+    /// The same, answered when the machine has heard it, its notices were told and its status is shown.
+    Told(Event, oneshot::Sender<()>),
     Rekey(Box<Destination>),
     /// Other settings, of the client too.
     Reconfigure(Limits),
@@ -41,15 +43,21 @@ impl Handle {
         self.wake.notify_one();
     }
 
-    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer.
+    /// Nothing goes until [`Handle::resume`]. A request in flight gets its answer. The status says so when this returns.
     pub async fn pause(&self) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Pause)).await
+        self.tell(Event::Pause).await
     }
 
     /// It goes on, out of a hold too. `bury`: what the gateway refuses becomes dead letters, however many, until
     /// nothing waits any more.
     pub async fn resume(&self, bury: bool) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Resume { bury })).await
+        self.tell(Event::Resume { bury }).await
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), LaneGone> {
+        let (sender, told) = oneshot::channel();
+        self.command(Command::Told(event, sender)).await?;
+        told.await.map_err(|_| LaneGone)
     }
 
     /// The next attempt is made now.

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
 /// An address that is never called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its address {address} is a link-local, metadata, multicast or broadcast address, which pintle never calls")]
@@ -68,9 +70,17 @@ pub fn allowed(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ForbiddenAddre
 
 /// Resolves a name as the system does, each time anew, and refuses it where it leads to what is forbidden. The
 /// addresses that were looked at are those that are connected to: a second answer of the name's server counts nothing.
-pub async fn resolve_allowed(name: &str) -> std::io::Result<Vec<SocketAddr>> {
-    let found = tokio::net::lookup_host((name, 0)).await?.collect();
-    allowed(found).map_err(std::io::Error::other)
+#[derive(Debug, Clone, Copy)]
+pub struct CarefulResolver;
+
+impl Resolve for CarefulResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = allowed(found).map_err(std::io::Error::other)?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The download: one GET, used up by asking, so never asked twice. Long patience until the first row, short patience
 //! between pieces, no redirect to another origin. The URL's path is a credential and appears nowhere.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +8,16 @@ use futures_util::StreamExt;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
 use reqwest::redirect::Policy;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
 use super::answer::duration;
-use super::origin::CarefulResolver;
 use super::pipe::{Failure, Piece, Progress};
 use super::request::describe;
 use crate::event::failure::plain;
+use crate::event::network::CarefulResolver;
+use crate::event::tls::{TrustError, client_settings};
 
 /// Redirects inside the origin that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -29,15 +27,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Why downloads cannot be made at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The CA file.
-    #[error("looker.ca_file: {path}: {why}")]
-    CaFile {
-        /// Its path.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// TLS or the client.
+    /// The CA file, or TLS.
+    #[error("{}", .0.of_key("looker.ca_file"))]
+    Trust(#[from] TrustError),
+    /// The client.
     #[error("the client for downloads cannot be made: {0}")]
     Client(String),
 }
@@ -53,7 +46,7 @@ pub(super) struct Downloads {
 impl Downloads {
     pub(super) fn new(settings: &crate::config::Looker) -> Result<Self, ClientError> {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(settings.ca_file.as_deref())?)
+            .tls_backend_preconfigured(client_settings(settings.ca_file.as_deref())?)
             .dns_resolver(CarefulResolver)
             .redirect(Policy::custom(|attempt| {
                 let first = attempt.previous().first().map(Url::origin);
@@ -216,37 +209,4 @@ fn not_a_result(response: &reqwest::Response, origin: &url::Origin) -> Failure {
         _ => "",
     };
     Failure::at_once(502, format!("Looker's download answered {status}, not 200{hint}"))
-}
-
-/// The system's roots and the CA file's.
-fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::debug!(%error, "a root certificate of the system was left out");
-    }
-    roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
-        let wrong = |why: String| ClientError::CaFile {
-            path: path.display().to_string(),
-            why,
-        };
-        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let mut count = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(wrong(
-                "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned(),
-            ));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientError::Client(error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

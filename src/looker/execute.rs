@@ -95,7 +95,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         });
         let writer = match begun.await {
             Ok((writer, destination)) => {
-                order.terms.destination = destination;
+                order.terms.context.destination = destination;
                 writer
             }
             Err(answer) => return Err(self.list(new_run, 0, answer).await),
@@ -103,7 +103,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         tracing::info!(
             run = %new_run.id,
             action = %new_run.action,
-            destination = %order.terms.destination,
+            destination = %order.terms.context.destination,
             instance = new_run.looker.instance.as_deref().unwrap_or_default(),
             webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
             "run begun"

@@ -10,7 +10,8 @@ use super::flights::Digest;
 use super::request::{Attachment, Request};
 use super::seams::RunTerms;
 use super::settings::Settings;
-use super::token::hex;
+use crate::convert::RunContext;
+use crate::event::hex::hex;
 use crate::event::{Action, Destination, RunId, Timestamp};
 use crate::store::{NewRun, Origin, RunKind};
 
@@ -139,15 +140,20 @@ pub(super) fn order(
     };
     let terms = RunTerms {
         run: new_run.id,
-        action: new_run.action,
-        event_name,
-        hidden_fields: request.hidden_fields(),
-        query_timezone: request.query_timezone(),
-        accepted_at: new_run.received_at,
         looker: new_run.looker.clone(),
-        delivery_digest: content.map(|digest| hex(&digest)).unwrap_or_default(),
-        destination: new_run.destination.id.clone(),
         user_id_from_email: user_id_from_email.unwrap_or(settings.user_id_from_email),
+        context: RunContext {
+            action: new_run.action,
+            event_name,
+            hidden_fields: request.hidden_fields(),
+            query_timezone: request.query_timezone(),
+            accepted_at: new_run.received_at,
+            instance: new_run.looker.instance.clone().unwrap_or_default(),
+            webhook_id: new_run.looker.webhook_id.clone().unwrap_or_default(),
+            delivery_digest: content.map(|digest| hex(&digest)).unwrap_or_default(),
+            destination: new_run.destination.id.clone(),
+            provenance: None,
+        },
     };
     Ok(Order {
         new_run,

@@ -1,12 +1,11 @@
-//! Where a download may come from. Origins are compared as the WHATWG parses them; what a name resolves to is looked
-//! at too, so that a name that points to a metadata service is refused. Pure, but for the resolver.
+//! Where a download may come from. Origins are compared as the WHATWG parses them; an address that is never called is
+//! refused here, a name that leads to one when it is resolved. Pure.
 
 use std::net::IpAddr;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Origin, Url};
 
-use crate::event::network::{ForbiddenAddress, is_forbidden, resolve_allowed};
+use crate::event::network::{ForbiddenAddress, is_forbidden};
 
 /// Why a URL is not fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,19 +160,6 @@ fn web_url(text: &str, what: &'static str) -> Result<Url, OriginError> {
         return Err(OriginError::Userinfo { what });
     }
     Ok(url)
-}
-
-/// Resolves names as the system does, and leaves out what is forbidden.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CarefulResolver;
-
-impl Resolve for CarefulResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let addresses = resolve_allowed(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

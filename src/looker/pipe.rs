@@ -346,6 +346,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::convert::RunContext;
     use crate::event::{Action, DestinationId, RunId};
     use crate::looker::answer::tests::record;
     use crate::looker::{ConverterRoom, Converters, RunTerms};
@@ -421,15 +422,20 @@ mod tests {
         };
         let conversion = ConverterRoom::new(Arc::new(Config::default())).begin(RunTerms {
             run: RunId::new(Timestamp(0), 1),
-            action: Action::Identify,
-            event_name: None,
-            hidden_fields: Vec::new(),
-            query_timezone: None,
-            accepted_at: Timestamp(0),
             looker: Origin::default(),
-            delivery_digest: String::new(),
-            destination: DestinationId("one".into()),
             user_id_from_email: false,
+            context: RunContext {
+                action: Action::Identify,
+                event_name: None,
+                hidden_fields: Vec::new(),
+                query_timezone: None,
+                accepted_at: Timestamp(0),
+                instance: String::new(),
+                webhook_id: String::new(),
+                delivery_digest: String::new(),
+                destination: DestinationId("one".into()),
+                provenance: None,
+            },
         });
         let frame = Frame {
             accepted_at: Timestamp(0),

@@ -94,24 +94,15 @@ impl Converters for ConverterRoom {
 
     fn begin(&self, terms: RunTerms) -> ConverterRun {
         let config = Arc::clone(&self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner));
-        let provenance = config.events.provenance.then(|| Provenance {
-            instance: terms.looker.instance.clone(),
-            plan_id: terms.looker.plan_id.clone(),
-            title: terms.looker.title.clone(),
-            url: terms.looker.url.clone(),
-            run: terms.run,
-        });
         let context = RunContext {
-            action: terms.action,
-            event_name: terms.event_name,
-            hidden_fields: terms.hidden_fields,
-            query_timezone: terms.query_timezone,
-            accepted_at: terms.accepted_at,
-            instance: terms.looker.instance.unwrap_or_default(),
-            webhook_id: terms.looker.webhook_id.unwrap_or_default(),
-            delivery_digest: terms.delivery_digest,
-            destination: terms.destination,
-            provenance,
+            provenance: config.events.provenance.then_some(Provenance {
+                instance: terms.looker.instance,
+                plan_id: terms.looker.plan_id,
+                title: terms.looker.title,
+                url: terms.looker.url,
+                run: terms.run,
+            }),
+            ..terms.context
         };
         let limits = convert::Limits {
             max_row_bytes: config.looker.max_row_bytes,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::Read;
 use std::pin::Pin;
 
+use crate::convert::RunContext;
 use crate::event::{Action, Destination, DestinationId, RunId, Timestamp};
 use crate::store::{Closing, NewRun, Origin, RunRecord};
 
@@ -112,24 +113,12 @@ pub struct Summary {
 pub struct RunTerms {
     /// Its id.
     pub run: RunId,
-    /// The call its rows become.
-    pub action: Action,
-    /// The form's `event`, not blank.
-    pub event_name: Option<String>,
-    /// Columns that the look hides.
-    pub hidden_fields: Vec<String>,
-    /// The zone of the query's times.
-    pub query_timezone: Option<String>,
-    /// When the request came.
-    pub accepted_at: Timestamp,
-    /// What Looker said of it; instance and webhook id are parts of each `messageId`.
+    /// What Looker said of it.
     pub looker: Origin,
-    /// Hex digest of the download URL or the attachment, a part of each `messageId`; empty where there is neither.
-    pub delivery_digest: String,
-    /// Where it goes.
-    pub destination: DestinationId,
     /// Whether `userId` falls back to the email.
     pub user_id_from_email: bool,
+    /// What its events are made of. Whether they say where they come from is the configuration's to decide.
+    pub context: RunContext,
 }
 
 /// A future in a box.

@@ -1,18 +1,20 @@
 //! Keeps an inline attachment until its request has been read to the end: what it belongs to (destination, webhook,
-//! mimetype) may follow it. Small ones stay in memory; larger ones go compressed to a file that has no name any more
-//! when its first byte is written, so nothing stays behind, whatever happens.
+//! mimetype) may follow it. Small ones stay in memory; larger ones go to a file of the store's kind, which leaves nothing
+//! behind.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use base64::Engine;
+
+use crate::event::hex::hex;
+use crate::store;
 
 /// Bytes on their way in.
 pub(super) enum Spool {
     Memory(Vec<u8>),
-    File(zstd::Encoder<'static, File>),
+    File(store::Spool),
 }
 
 impl Spool {
@@ -34,12 +36,15 @@ impl Spool {
             return Ok(());
         }
         if let Self::Memory(kept) = self {
-            let mut encoder = zstd::Encoder::new(unnamed(folder)?, 1)?;
-            encoder.write_all(kept)?;
-            *self = Self::File(encoder);
+            make_folder(folder)?;
+            let mut random = [0; 16];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let mut file = store::Spool::create(folder, &format!("attachment-{}", hex(&random)))?;
+            file.write(kept)?;
+            *self = Self::File(file);
         }
         match self {
-            Self::File(encoder) => encoder.write_all(bytes),
+            Self::File(file) => file.write(bytes),
             Self::Memory(_) => Ok(()),
         }
     }
@@ -48,11 +53,7 @@ impl Spool {
     pub(super) fn read(self) -> io::Result<Box<dyn Read + Send>> {
         match self {
             Self::Memory(bytes) => Ok(Box::new(Cursor::new(bytes))),
-            Self::File(encoder) => {
-                let mut file = encoder.finish()?;
-                file.seek(SeekFrom::Start(0))?;
-                Ok(Box::new(zstd::Decoder::new(file)?))
-            }
+            Self::File(file) => file.read(),
         }
     }
 }
@@ -60,8 +61,7 @@ impl Spool {
 /// Refuses where less than `min_free` bytes are left on the disk of `folder`. May block.
 pub(super) fn check_room(folder: &Path, min_free: u64) -> io::Result<()> {
     make_folder(folder)?;
-    let stat = rustix::fs::statvfs(folder)?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = store::free_bytes(folder)?;
     if free < min_free {
         return Err(io::Error::new(
             io::ErrorKind::StorageFull,
@@ -73,21 +73,6 @@ pub(super) fn check_room(folder: &Path, min_free: u64) -> io::Result<()> {
 
 fn make_folder(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn unnamed(folder: &Path) -> io::Result<File> {
-    make_folder(folder)?;
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let path: PathBuf = folder.join(format!("attachment-{}", super::token::hex(&random)));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 /// Decodes base64 while it is read; white space is skipped, padding may be missing.

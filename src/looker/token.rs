@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::event::Secret;
+use crate::event::hex::{hex, unhex};
 
 /// Longer ones were not made by a hub.
 const MAX_HEADER_BYTES: usize = 4096;
@@ -82,7 +83,7 @@ impl Tokens {
         }
         let token = token_of(header).ok_or(Rejected::Malformed)?;
         let (nonce, given) = token.rsplit_once('/').ok_or(Rejected::Malformed)?;
-        let given = unhex(given).ok_or(Rejected::Malformed)?;
+        let given = unhex::<64>(given).ok_or(Rejected::Malformed)?;
         if nonce.is_empty() {
             return Err(Rejected::Malformed);
         }
@@ -129,31 +130,6 @@ fn digest(secret: &Secret, nonce: &[u8]) -> [u8; 64] {
         }
         Err(_) => [0; 64],
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| DIGITS.get(usize::from(digit)))
-        .collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 64]> {
-    if text.len() != 128 || !text.is_ascii() {
-        return None;
-    }
-    let mut out = [0; 64];
-    let mut digits = text.bytes().map(|digit| (digit as char).to_digit(16));
-    for byte in &mut out {
-        let (high, low) = (digits.next()??, digits.next()??);
-        *byte = (high * 16 + low) as u8;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

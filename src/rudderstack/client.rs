@@ -12,17 +12,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::probe::{self, Probe};
 use super::request::Body;
-use super::resolve::Guarded;
 use super::url::{DataPlane, origin_of};
 use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
 use crate::event::failure::plain;
-use crate::event::network::{ForbiddenAddress, is_forbidden};
+use crate::event::network::{CarefulResolver, ForbiddenAddress, is_forbidden};
+use crate::event::tls::{TrustError, client_settings};
 use crate::event::{Destination, Timestamp};
 
 /// The most of an answer that is read.
@@ -42,17 +40,9 @@ const STALE: Duration = Duration::from_secs(1);
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The private CA cannot be read.
-    #[error("rudderstack.ca_file {}: {problem}; it must hold certificates in PEM", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    /// The private CA cannot be read, or TLS not be set up.
+    #[error("{}", .0.of_key("rudderstack.ca_file"))]
+    Trust(#[from] TrustError),
     /// The client cannot be made.
     #[error("the HTTP client cannot be made: {0}")]
     Http(#[from] reqwest::Error),
@@ -116,7 +106,7 @@ impl Way {
     fn new(settings: &RudderStack) -> Result<Self, ClientError> {
         let guarded = !settings.allowed_origins.is_empty();
         let builder = reqwest::Client::builder()
-            .dns_resolver(Guarded)
+            .dns_resolver(CarefulResolver)
             .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
             .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -270,39 +260,9 @@ impl Connection {
     }
 }
 
-/// What speaks TLS with a server: the roots of the system, and those of a private CA.
-pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
-        let problem = |problem: String| ClientError::CaFile {
-            path: path.clone(),
-            problem,
-        };
-        let mut found = false;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| problem(error.to_string()))? {
-            let certificate = certificate.map_err(|error| problem(error.to_string()))?;
-            roots.add(certificate).map_err(|error| problem(error.to_string()))?;
-            found = true;
-        }
-        if !found {
-            return Err(problem("it holds no certificate".to_owned()));
-        }
-    }
-    // A machine without roots can still post to http://, and is told here why https:// will be refused.
-    if roots.is_empty() {
-        tracing::warn!(
-            event = "no_root_certificates",
-            problem = native.errors.first().map(tracing::field::display),
-            "no root certificate was found on this machine: install ca-certificates or set rudderstack.ca_file"
-        );
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+/// What speaks TLS with a server, in either version of HTTP.
+pub fn tls_settings(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, TrustError> {
+    let mut config = client_settings(ca_file.map(PathBuf::as_path))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

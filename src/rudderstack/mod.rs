@@ -6,7 +6,6 @@
 mod client;
 mod probe;
 mod request;
-mod resolve;
 mod url;
 mod verdict;
 

@@ -12,6 +12,7 @@ use super::lookup;
 use super::records::{Extent, Place, Queued, Seen};
 use super::run::RunRecord;
 use super::segment::SegmentId;
+use crate::event::hex::unhex;
 use crate::event::{DestinationId, RunId};
 
 /// The closing record: everything that the catalog needs of a run, so that it can be made again from the segments.
@@ -120,26 +121,4 @@ pub(super) fn put_mended_extent(run: RunId, place: Place, changes: &mut Changes)
     for piece in extent.encode() {
         changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
     }
-}
-
-/// Bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
-/// The inverse of [`hex`].
-pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let text = text.as_bytes();
-    if text.len() != N * 2 {
-        return None;
-    }
-    let mut out = [0; N];
-    for (place, pair) in out.iter_mut().zip(text.chunks(2)) {
-        *place = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }

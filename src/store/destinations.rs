@@ -25,7 +25,10 @@ struct Waiting {
 /// A destination in memory. The counters follow the catalog.
 pub(super) struct DestinationState {
     pub(super) number: Number,
+    /// As the catalog has it. It changes there under this lock, so that no older one comes after a newer one.
     pub(super) record: Guarded<DestinationRecord>,
+    /// What is to be kept next.
+    noted: Guarded<Noted>,
     waiting: Guarded<Waiting>,
     delivered: AtomicU64,
 }
@@ -35,6 +38,10 @@ impl DestinationState {
         Self {
             number: record.number,
             record: Guarded::new(record),
+            noted: Guarded::new(Noted {
+                paused: None,
+                learned: None,
+            }),
             waiting: Guarded::new(Waiting { events: 0, bytes: 0 }),
             delivered: AtomicU64::new(0),
         }
@@ -63,6 +70,13 @@ impl DestinationState {
     pub(super) fn add_delivered(&self, events: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
     }
+}
+
+/// What delivery has said of a destination and the catalog does not know yet: the last word of each kind.
+#[derive(Default)]
+struct Noted {
+    paused: Option<bool>,
+    learned: Option<serde_json::Value>,
 }
 
 /// What waits for a destination.
@@ -118,25 +132,25 @@ impl Inner {
     /// A named destination may have got another URL or key in the configuration: that is what counts from now on. One that
     /// a rekey took the place of is no news.
     fn follow_configuration(&self, state: &DestinationState, destination: &Destination) -> Result<()> {
-        let changed = state.record.with(|record| {
+        state.record.with(|record| {
             let same = record.url == destination.url && record.key == destination.write_key.expose();
             if destination.name.is_none() || same {
-                return None;
+                return Ok(());
             }
             let configured = DestinationId::of(&destination.url, &destination.write_key);
             if record.instead_of.as_ref() == Some(&configured) {
-                return None;
+                return Ok(());
             }
-            record.url.clone_from(&destination.url);
-            record.key = destination.write_key.expose().to_owned();
-            record.instead_of = None;
-            Some(record.clone())
-        });
-        changed.map_or(Ok(()), |record| self.keep_destination(&record))
+            let mut changed = record.clone();
+            changed.url.clone_from(&destination.url);
+            changed.key = destination.write_key.expose().to_owned();
+            changed.instead_of = None;
+            self.keep_destination(record, changed)
+        })
     }
 
     fn register(&self, destination: &Destination) -> Result<()> {
-        let record = self.destinations.with(|all| {
+        let added = self.destinations.with(|all| {
             if all.contains_key(&destination.id) {
                 return Ok(None);
             }
@@ -160,11 +174,17 @@ impl Inner {
                 learned: None,
                 instead_of: None,
             };
-            let state = Arc::new(DestinationState::new(record.clone()));
-            all.insert(destination.id.clone(), state);
-            Ok(Some(record))
+            let state = Arc::new(DestinationState::new(record));
+            all.insert(destination.id.clone(), Arc::clone(&state));
+            Ok(Some(state))
         })?;
-        record.map_or(Ok(()), |record| self.keep_destination(&record))
+        // Whoever finds it meanwhile may have changed it already: it is kept as it is now.
+        added.map_or(Ok(()), |state| {
+            state.record.with(|record| {
+                let now = record.clone();
+                self.keep_destination(record, now)
+            })
+        })
     }
 
     pub(super) fn closed_destination(&self, id: &DestinationId) -> Result<ClosedDestination> {
@@ -218,28 +238,49 @@ impl Inner {
     }
 
     pub(super) fn keep_learned(&self, id: &DestinationId, learned: serde_json::Value) -> Result<()> {
-        let state = self.destination_state(id)?;
-        let record = state.record.with(|record| {
-            record.learned = Some(learned);
-            record.clone()
-        });
-        self.keep_destination(&record)
+        self.note_learned(id, learned)?;
+        self.keep_noted(id)
     }
 
     pub(super) fn keep_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
-        let state = self.destination_state(id)?;
-        let record = state.record.with(|record| {
-            record.paused = paused;
-            record.clone()
-        });
-        self.keep_destination(&record)?;
+        self.note_paused(id, paused)?;
+        self.keep_noted(id)?;
         self.catalog.commit()
     }
 
-    fn keep_destination(&self, record: &DestinationRecord) -> Result<()> {
+    pub(super) fn note_learned(&self, id: &DestinationId, learned: serde_json::Value) -> Result<()> {
+        let state = self.destination_state(id)?;
+        state.noted.with(|noted| noted.learned = Some(learned));
+        Ok(())
+    }
+
+    pub(super) fn note_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
+        let state = self.destination_state(id)?;
+        state.noted.with(|noted| noted.paused = Some(paused));
+        Ok(())
+    }
+
+    pub(super) fn keep_noted(&self, id: &DestinationId) -> Result<()> {
+        let state = self.destination_state(id)?;
+        state.record.with(|record| {
+            let noted = state.noted.with(std::mem::take);
+            let mut changed = record.clone();
+            changed.paused = noted.paused.unwrap_or(changed.paused);
+            changed.learned = noted.learned.or(changed.learned);
+            if changed == *record {
+                return Ok(());
+            }
+            self.keep_destination(record, changed)
+        })
+    }
+
+    /// Under the record's lock.
+    fn keep_destination(&self, record: &mut DestinationRecord, changed: DestinationRecord) -> Result<()> {
         let mut changes = Changes::new();
-        changes.put(keys::destination(record.id.as_str()), record)?;
-        self.catalog.apply(changes)
+        changes.put(keys::destination(changed.id.as_str()), &changed)?;
+        self.catalog.apply(changes)?;
+        *record = changed;
+        Ok(())
     }
 
     /// What waits for each destination and what it was given. Where the stop before has counted it, and nothing was found

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::catalog::decode;
+use super::catalog::{Catalog, decode};
 use super::error::{Error, Result};
 use super::keys;
 use super::letters;
@@ -178,13 +178,19 @@ impl Inner {
             let bytes = seal.run_bytes.into_iter().map(Some).chain(std::iter::repeat(None));
             return Ok(seal.runs.into_iter().zip(bytes).collect());
         }
-        let mut runs = BTreeSet::new();
-        self.catalog.each(keys::EXTENTS, |key, _| {
-            if keys::extent_segment(key) == Some(segment) {
-                runs.extend(keys::run_of(key));
-            }
-            Ok(true)
-        })?;
+        let runs = known_runs_in(&self.catalog, segment)?;
         Ok(runs.into_iter().map(|run| (run, None)).collect())
     }
+}
+
+/// The runs that have chunks in a segment as the catalog has it.
+pub(super) fn known_runs_in(catalog: &Catalog, segment: SegmentId) -> Result<BTreeSet<RunId>> {
+    let mut runs = BTreeSet::new();
+    catalog.each(keys::EXTENTS, |key, _| {
+        if keys::extent_segment(key) == Some(segment) {
+            runs.extend(keys::run_of(key));
+        }
+        Ok(true)
+    })?;
+    Ok(runs)
 }

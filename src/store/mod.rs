@@ -101,7 +101,8 @@ pub use run::{Closing, NewRun, Origin, ReplayOptions, RunKind, RunRecord, RunSta
 pub use run_writer::RunWriter;
 pub use runs::{EventState, StoredEvent};
 pub use search::{LetterNote, UserSearch};
-pub use space::Space;
+pub use space::{Space, free_bytes};
+pub use spool::Spool;
 pub use state::REPLAY_OF;
 pub use sweep::Swept;
 pub use verify::{Damage, Verification};
@@ -214,6 +215,21 @@ impl Store {
     /// Keeps whether a destination is paused.
     pub fn keep_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
         self.inner.keep_paused(id, paused)
+    }
+
+    /// Notes what delivery learned of a destination. Does not touch the disk: [`Store::keep_noted`] does.
+    pub fn note_learned(&self, id: &DestinationId, learned: serde_json::Value) -> Result<()> {
+        self.inner.note_learned(id, learned)
+    }
+
+    /// Notes whether a destination is paused. Does not touch the disk: [`Store::keep_noted`] does.
+    pub fn note_paused(&self, id: &DestinationId, paused: bool) -> Result<()> {
+        self.inner.note_paused(id, paused)
+    }
+
+    /// Keeps what was last noted of a destination, whoever noted it; durable with the next [`Store::sync`].
+    pub fn keep_noted(&self, id: &DestinationId) -> Result<()> {
+        self.inner.keep_noted(id)
     }
 
     /// One line of a destination's queue, read from its cursor on. At most one per line may be in use.

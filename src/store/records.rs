@@ -266,6 +266,16 @@ impl Extent {
         }
     }
 
+    /// Keeps the run's first chunks, so many.
+    pub(super) fn cut(&mut self, chunks: u32) {
+        if self.sequences.iter().all(|sequence| *sequence < chunks) {
+            return;
+        }
+        let kept: Vec<(u32, u32)> = self.numbered().filter(|(sequence, _)| *sequence < chunks).collect();
+        (self.sequences, self.chunks) = kept.into_iter().unzip();
+        self.dead.retain(|value| self.chunks.contains(value));
+    }
+
     /// Number in the run and value number of each chunk.
     pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.sequences.iter().copied().zip(self.chunks.iter().copied())

@@ -11,6 +11,7 @@ use super::commit::{self, Closed};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Number};
+use super::live::known_runs_in;
 use super::mark::{Mark, Marked};
 use super::records::{DestinationRecord, Extent, Letter, LetterState, Place, Queued, Totals};
 use super::run::{RunRecord, RunState};
@@ -283,19 +284,19 @@ impl Adoption<'_> {
 
     /// Runs that the catalog knows and that have chunks in a damaged segment are counted anew.
     pub(super) fn note_known_runs(&mut self, segment: SegmentId) -> Result<()> {
-        let mut runs = BTreeSet::new();
-        self.catalog.each(keys::EXTENTS, |key, _| {
-            if keys::extent_segment(key) == Some(segment) {
-                runs.extend(keys::run_of(key));
-            }
-            Ok(true)
-        })?;
+        let runs = known_runs_in(self.catalog, segment)?;
         self.memory.incomplete.extend(runs);
         Ok(())
     }
 
-    fn adopt(&mut self, mut closed: Closed, found: BTreeMap<SegmentId, Found>) -> Result<()> {
+    fn adopt(&mut self, mut closed: Closed, mut found: BTreeMap<SegmentId, Found>) -> Result<()> {
         let run = closed.run.id;
+        // An import of the same run that failed before it may have had more chunks than this one; where it had the same,
+        // the later ones count.
+        for found in found.values_mut() {
+            found.chunks.retain(|chunk| chunk.sequence < closed.chunks);
+            found.extent.cut(closed.chunks);
+        }
         let number = self.number_of(&closed)?;
         let mut extents: BTreeMap<SegmentId, Extent> = found
             .iter()

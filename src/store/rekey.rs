@@ -3,6 +3,7 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::records::DestinationRecord;
 use super::{Store, state::Inner};
 use crate::event::{Destination, DestinationId, WriteKey};
 
@@ -18,25 +19,27 @@ impl Store {
 impl Inner {
     fn rekey(&self, id: &DestinationId, url: Option<&str>, key: &WriteKey) -> Result<Destination> {
         let state = self.destination_state(id)?;
-        let record = state.record.with(|record| {
-            if record.name.is_some() && record.instead_of.is_none() {
-                record.instead_of = Some(DestinationId::of(&record.url, &WriteKey::new(record.key.as_str())));
+        let record = state.record.with(|record| -> Result<DestinationRecord> {
+            let mut changed = record.clone();
+            if changed.name.is_some() && changed.instead_of.is_none() {
+                changed.instead_of = Some(DestinationId::of(&changed.url, &WriteKey::new(changed.key.as_str())));
             }
             if let Some(url) = url {
-                url.clone_into(&mut record.url);
+                url.clone_into(&mut changed.url);
             }
-            record.key = key.expose().to_owned();
-            record.clone()
-        });
-        let mut changes = Changes::new();
-        changes.put(keys::destination(id.as_str()), &record)?;
-        let under_new_key = DestinationId::of(&record.url, key);
-        // One that is a destination already keeps its own backlog and accounts.
-        let known = self.destinations.with(|all| all.contains_key(&under_new_key));
-        if !known {
-            changes.put_bytes(keys::alias(under_new_key.as_str()), id.as_str().as_bytes().to_vec());
-        }
-        self.catalog.apply(changes)?;
+            changed.key = key.expose().to_owned();
+            let mut changes = Changes::new();
+            changes.put(keys::destination(id.as_str()), &changed)?;
+            let under_new_key = DestinationId::of(&changed.url, key);
+            // One that is a destination already keeps its own backlog and accounts.
+            let known = self.destinations.with(|all| all.contains_key(&under_new_key));
+            if !known {
+                changes.put_bytes(keys::alias(under_new_key.as_str()), id.as_str().as_bytes().to_vec());
+            }
+            self.catalog.apply(changes)?;
+            *record = changed.clone();
+            Ok(changed)
+        })?;
         self.catalog.commit()?;
         Ok(Destination {
             id: record.id,

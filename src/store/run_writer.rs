@@ -6,12 +6,13 @@ use std::sync::mpsc::sync_channel;
 
 use super::Inner;
 use super::chunk::{Builder, CHUNK_BYTES, Packed};
-use super::commit::{Closed, hex};
+use super::commit::Closed;
 use super::error::{Error, Result};
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::spool::Spool;
 use super::writer::Command;
 use crate::event::Timestamp;
+use crate::event::hex::hex;
 
 /// Chunks go to the writer by this many bytes: one by one, waking it would cost a tenth of what a row costs.
 const HANDED_AT_ONCE: usize = 64 << 10;
@@ -80,19 +81,23 @@ impl RunWriter {
             self.spooled = 0;
             self.store.check_room()?;
         }
-        if self.spool.is_none() {
-            self.spool = Some(Spool::create(&self.store.spool_folder(), self.run.id)?);
-        }
-        match &mut self.spool {
-            Some(spool) => spool.write(raw_rows),
-            None => Ok(()),
-        }
+        let folder = self.store.spool_folder();
+        let failed = |error| Error::io("failed to spool rows to", &folder, &error);
+        let mut spool = match self.spool.take() {
+            Some(spool) => spool,
+            None => Spool::create(&folder, &self.run.id.to_string()).map_err(failed)?,
+        };
+        spool.write(raw_rows).map_err(failed)?;
+        self.spool = Some(spool);
+        Ok(())
     }
 
     /// All raw rows again, in order.
     pub fn unspool(&mut self) -> Result<Box<dyn std::io::Read + Send>> {
         match self.spool.take() {
-            Some(spool) => spool.read(),
+            Some(spool) => spool
+                .read()
+                .map_err(|error| Error::io("failed to read spooled rows of", &self.store.spool_folder(), &error)),
             None => Ok(Box::new(std::io::empty())),
         }
     }
@@ -233,13 +238,6 @@ impl Closing {
             failed: None,
             stored_at,
         }
-    }
-}
-
-impl Error {
-    /// The text that a failed run is listed with.
-    pub fn for_run(&self) -> String {
-        self.to_string()
     }
 }
 

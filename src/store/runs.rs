@@ -59,6 +59,22 @@ pub struct StoredEvent<'a> {
     pub times: u32,
 }
 
+impl<'a> StoredEvent<'a> {
+    /// A row that became an event, with what became of that.
+    pub(super) fn of_event(row: u64, state: EventState, event: Option<&'a [u8]>, letter: Option<&'a Letter>) -> Self {
+        let dead = letter.filter(|_| state == EventState::Dead);
+        Self {
+            row,
+            state,
+            event,
+            row_json: None,
+            reason: dead.map(|letter| letter.reason.as_str()),
+            dead_at: letter.map(|letter| letter.at),
+            times: letter.map_or(0, |letter| letter.times),
+        }
+    }
+}
+
 /// A chunk of a run: its number there, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Numbered {
@@ -269,18 +285,8 @@ impl Inner {
                                 None if here < done => EventState::Delivered,
                                 None => EventState::Pending,
                             };
-                            visit(StoredEvent {
-                                row,
-                                state,
-                                event: (mending != Mending::Gone).then_some(buffer.as_slice()),
-                                row_json: None,
-                                reason: letter
-                                    .as_ref()
-                                    .filter(|_| state == EventState::Dead)
-                                    .map(|letter| letter.reason.as_str()),
-                                dead_at: letter.as_ref().map(|letter| letter.at),
-                                times: letter.as_ref().map_or(0, |letter| letter.times),
-                            })?
+                            let stored = (mending != Mending::Gone).then_some(buffer.as_slice());
+                            visit(StoredEvent::of_event(row, state, stored, letter.as_ref()))?
                         }
                         // A replay sends events; the rows that became none stay with the run they came in.
                         Record::Dead { .. } if replay => true,

@@ -146,18 +146,7 @@ impl UserSearch {
                 let state = letters::effective(run, letter.as_ref(), false).map_or(arrived, Into::into);
                 buffer.clear();
                 finish(stored, own_timestamp, &timestamp, &mut buffer);
-                let more = visit(StoredEvent {
-                    row,
-                    state,
-                    event: Some(&buffer),
-                    row_json: None,
-                    reason: letter
-                        .as_ref()
-                        .filter(|_| state == EventState::Dead)
-                        .map(|letter| letter.reason.as_str()),
-                    dead_at: letter.as_ref().map(|letter| letter.at),
-                    times: letter.as_ref().map_or(0, |letter| letter.times),
-                })?;
+                let more = visit(StoredEvent::of_event(row, state, Some(&buffer), letter.as_ref()))?;
                 if !more {
                     return Ok(());
                 }

@@ -1,5 +1,6 @@
 //! Room: how much is stored, how much is free, and the refusal of a run where either limit is reached.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::error::{Error, Result};
@@ -42,10 +43,8 @@ impl Inner {
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64> {
-        let path = &self.settings().path.clone();
-        let stat = rustix::fs::statvfs(path)
-            .map_err(|error| Error::io("failed to ask the free space of", path, &error.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let settings = self.settings();
+        free_bytes(&settings.path).map_err(|error| Error::io("failed to ask the free space of", &settings.path, &error))
     }
 
     pub(super) fn space(&self) -> Result<Space> {
@@ -128,6 +127,12 @@ impl Inner {
         }
         Ok(None)
     }
+}
+
+/// Bytes that are free for us on the file system of a folder.
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn megabytes(bytes: u64) -> String {

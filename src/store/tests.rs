@@ -3,6 +3,7 @@
 mod accounts;
 mod commits;
 mod damage;
+mod destinations;
 mod failing;
 mod lists;
 mod order;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 
 use super::super::Fault;
-use super::super::selection::{Builder, Selection, StateOf};
+use super::super::selection::{Builder, NAMES, Selection, StateOf};
 use crate::event::Timestamp;
 
 /// What was given.
@@ -15,21 +15,6 @@ pub(super) struct Given {
     pub(super) selection: Selection,
     own: BTreeMap<String, Box<RawValue>>,
 }
-
-const SELECTION: [&str; 12] = [
-    "run",
-    "look",
-    "plan",
-    "instance",
-    "destination",
-    "action",
-    "event",
-    "user",
-    "since",
-    "until",
-    "state",
-    "all",
-];
 
 /// Which names a route takes.
 pub(super) struct Takes {
@@ -45,7 +30,7 @@ impl Takes {
     }
 
     fn unknown(&self, name: &str) -> Fault {
-        let selection = self.selection.map_or(&[][..], |_| &SELECTION[..]);
+        let selection = self.selection.map_or(&[][..], |_| &NAMES[..]);
         let known: Vec<String> = self
             .own
             .iter()

@@ -23,6 +23,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::event::hex::hex;
 use crate::event::{Code, Secret};
 
 use attempts::Attempts;
@@ -77,7 +78,7 @@ impl Console {
         let digest = Sha256::new_with_prefix(b"pintle console cookie\x1f")
             .chain_update(token.expose())
             .finalize();
-        let mark = session::hex(digest.get(..4).unwrap_or_default());
+        let mark = hex(digest.get(..4).unwrap_or_default());
         Self {
             inner: Arc::new(Inner {
                 token,

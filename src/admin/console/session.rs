@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::event::hex::hex;
+
 /// From the login on.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// From the last request on. An open page asks every few seconds.
@@ -118,10 +120,6 @@ impl Sessions {
 
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

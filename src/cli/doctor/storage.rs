@@ -94,8 +94,8 @@ fn file_system(folder: &Path) -> Option<Check> {
 
 fn space(folder: &Path, min_free: u64) -> Check {
     const NAME: &str = "free_space";
-    let free = match rustix::fs::statvfs(folder) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+    let free = match crate::store::free_bytes(folder) {
+        Ok(free) => free,
         Err(error) => {
             return Check::error(
                 NAME,

@@ -71,7 +71,7 @@ async fn an_attachment_in_all_its_forms() {
         (terms.looker.plan_id.as_deref(), terms.looker.webhook_id.as_deref()),
         (Some("42"), Some("1"))
     );
-    assert_eq!(terms.delivery_digest.len(), 64);
+    assert_eq!(terms.context.delivery_digest.len(), 64);
     assert_eq!(state.ended.iter().filter(|end| end.stored).count(), 3);
     assert_eq!(
         state.ended[2],

@@ -89,7 +89,7 @@ fn a_row_that_was_mended_is_replayed_with_the_others() {
     let first = store_run(&store, 1, "one", 10);
     let mut sent = drain(&store, "one", 100);
     let mended = mend(&store, first.id, 7);
-    assert_eq!(drain(&store, "one", 100), [mended.clone()]);
+    assert_eq!(drain(&store, "one", 100), std::slice::from_ref(&mended));
     sent.insert(6, mended.clone());
     let mut plan = ReplayPlan::default();
     store.plan_replay(&mut plan, &run(&store, first.id), None).unwrap();
@@ -315,6 +315,31 @@ fn what_waits_of_requeued_letters_is_counted_to_the_end() {
     drop(queue);
     assert_eq!(drain(&store, "one", 100).len(), 49);
     accounts_hold(&store);
+}
+
+#[test]
+fn several_entries_of_one_run_in_one_acknowledgement_all_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let runs = [1, 2].map(|number| store_run(&store, number, "one", 20));
+    let mut queue = line(&store, "one", Line::Live);
+    let (leased, _) = read(&mut queue, 100);
+    let buried: Vec<_> = leased.iter().map(|one| (one.position, "poison".to_owned())).collect();
+    let last = leased.last().unwrap().position;
+    queue.acknowledge(last, &buried, Timestamp(1_700_000_001_000)).unwrap();
+    for (number, row) in [(0, 1), (1, 1), (0, 2), (0, 3), (1, 2)] {
+        let moved = store.requeue(runs[number].id, &[row], None, Timestamp(1_700_000_002_000));
+        assert_eq!(moved.unwrap(), 1);
+    }
+    let (leased, _) = read(&mut queue, 100);
+    let buried = [(leased[2].position, "poison again".to_owned())];
+    queue
+        .acknowledge(leased[4].position, &buried, Timestamp(1_700_000_003_000))
+        .unwrap();
+    accounts_hold(&store);
+    let [first, second] = runs.map(|before| run(&store, before.id));
+    assert_eq!((first.delivered, first.dead_events), (2, 16));
+    assert_eq!((second.delivered, second.dead_events), (2, 16));
 }
 
 #[test]
