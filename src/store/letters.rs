@@ -380,7 +380,7 @@ impl Inner {
 
     /// On the writer's thread: it takes a number.
     fn requeue_entry(&self, run: RunId, lying: &[Lying], mended: Option<Place>, now: Timestamp) -> Result<u64> {
-        self.change.with(|_| {
+        self.change.with(|totals| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
             let destination = self.destination_state(&record.destination)?;
             let mut changes = Changes::new();
@@ -410,6 +410,7 @@ impl Inner {
             if moved.is_empty() {
                 return Ok(0);
             }
+            let before = record.state;
             record.state = if record.delivered == 0 {
                 RunState::Stored
             } else {
@@ -427,6 +428,9 @@ impl Inner {
             };
             let key = keys::queued(destination.number, keys::Line::Live, self.next_commit());
             changes.put(key, &queued)?;
+            if totals.follow(before, record.state) {
+                changes.put(keys::TOTALS.to_vec(), totals)?;
+            }
             changes.put(keys::run(run), &record)?;
             lookup::note_letters(&record, &mut changes);
             self.catalog.apply(changes)?;
