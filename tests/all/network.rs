@@ -135,6 +135,8 @@ fn http_goes_through_the_proxy_of_the_environment_and_its_credentials_stay_secre
     });
     line.send("by-proxy", 500);
     line.arrives("by-proxy", 500, SOON);
+    // By then the proxy has answered, too.
+    eventually("nothing waits", SOON, || line.pintle.backlog() == 0);
     let seen = proxy.seen();
     assert!(!seen.is_empty());
     for one in &seen {
