@@ -77,8 +77,10 @@ fn show(trace: &Trace, output: &mut Output) -> Result<(), Expected> {
         ),
         None => format!("Run {}: {}", run.id, runs::title(run)),
     };
-    let heading = output.paint(&format::printable(&heading), Tone::Strong);
-    output.line(heading)?;
+    for line in listing::wrap(&heading, output.width) {
+        let line = output.paint(&line, Tone::Strong);
+        output.line(line)?;
+    }
     output.line("")?;
     let mut story = trace.story.iter().peekable();
     while let Some(first) = story.next() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -31,8 +31,13 @@ const SYNC_AFTER: Duration = Duration::from_millis(200);
 const SYNC_EACH: u32 = 20;
 /// The memory that the batches of all lanes share.
 const SHARED_BYTES: usize = 64_000_000;
-/// No lane's part is smaller.
-const LEAST_SHARE: usize = 250_000;
+/// A lane's memory in batches, at worst: this one, the next one, as much that is done and not yet given back, all in a
+/// buffer that has doubled as it grew.
+const BATCHES: usize = 8;
+/// More lanes at once than this would gain nothing: two cores compress, one disk reads.
+pub(super) const DESKS: usize = 8;
+/// No lane's batch need be smaller.
+const LEAST_SHARE: usize = 100_000;
 
 /// Where a lane's events come from. Live ones go first.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub(super) struct Common {
     pub(super) arrivals: Arc<Arrivals>,
     /// Lanes that hold a lease.
     pub(super) busy: Arc<AtomicUsize>,
+    /// Lanes that may be at work on a thread at once: each such thread keeps room to unpack and to compress.
+    pub(super) desks: Arc<Semaphore>,
 }
 
 pub(super) struct Lane<B: Backlog, C: Connect> {
@@ -181,7 +188,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     /// Lets the machine decide, and tells what changed.
     fn step(&mut self, event: Event) -> Step {
         let busy = self.common.busy.load(Ordering::Relaxed).max(1);
-        self.machine.set_share((SHARED_BYTES / busy).max(LEAST_SHARE));
+        self.machine.set_share((SHARED_BYTES / busy / BATCHES).max(LEAST_SHARE));
         let step = self.machine.on(event, self.clock.now(), self.random.next());
         for notice in &step.notices {
             notice.log(&self.id);
@@ -232,8 +239,11 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         work: impl FnOnce(&mut Desk<B>) -> R + Send + 'static,
     ) -> Result<R, LaneError> {
         let mut desk = self.desk.take().ok_or(LaneError::NoDesk)?;
+        // Nobody closes it; and what is at a desk waits for the disk at most, never for a gateway.
+        let place = Arc::clone(&self.common.desks).acquire_owned().await.ok();
         let (mut desk, result) = tokio::task::spawn_blocking(move || {
             let result = work(&mut desk);
+            drop(place);
             (desk, result)
         })
         .await?;

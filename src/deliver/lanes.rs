@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::backlog::Backlog;
 use super::counters::Durations;
 use super::gateway::Connect;
 use super::handle::Handle;
-use super::lane::{Common, Lane, LaneError, Sources};
+use super::lane::{Common, DESKS, Lane, LaneError, Sources};
 use super::machine::{Limits, Machine};
 use super::notice::Listener;
 use super::size::Learned;
@@ -62,6 +63,7 @@ impl<C: Connect> Lanes<C> {
                 durations: Arc::default(),
                 arrivals: Arc::default(),
                 busy: Arc::new(AtomicUsize::new(0)),
+                desks: Arc::new(Semaphore::new(DESKS)),
             },
             lanes: Mutex::default(),
         }

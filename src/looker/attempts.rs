@@ -1,5 +1,5 @@
-//! Requests without a good token are few in a healthy house: they are logged at a bounded rate, and a flood of them is
-//! answered shortly. A good token always passes.
+//! Requests without a good token, or that cannot be read, are few in a healthy house: they are logged at a bounded rate,
+//! and a flood of the first is answered shortly. A good token always passes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

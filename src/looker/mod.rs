@@ -125,6 +125,8 @@ struct Inner<I: Intake, C: Converters> {
     runs: Mutex<JoinSet<()>>,
     phase: watch::Sender<Phase>,
     attempts: Attempts,
+    /// Requests with a good token that could not be read.
+    unread: Attempts,
 }
 
 impl<I: Intake, C: Converters> Hub<I, C> {
@@ -140,6 +142,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             runs: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
             attempts: Attempts::default(),
+            unread: Attempts::default(),
         })))
     }
 
@@ -307,7 +310,10 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         let Received { request, attachment } = match request::read(body, &self.read_limits()).await {
             Ok(received) => received,
             Err(error) => {
-                tracing::warn!(%action, reason = %error, "an execute could not be read");
+                // Nothing is listed of it, and whoever has a token can send many.
+                if let Some(before) = self.0.unread.failed(Instant::now()).log {
+                    tracing::warn!(%action, reason = %error, unlogged_before = before, "an execute could not be read");
+                }
                 return said(&Answer::failure(400, error.to_string()), &location);
             }
         };

@@ -80,6 +80,7 @@
 //! | a request beside its attachment | 1 MiB, 100 levels | a refusal with the byte |
 //! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 16 in files at once, more wait; the disk keeps `store.min_free` | a refusal that names the key |
 //! | requests without a good token | 100 in 10 s, 5 of them logged | 429 |
+//! | executes that cannot be read | 5 in 10 s are logged | a refusal each |
 //! | runs received at once | `hub.max_runs` = 16, of one token `hub.max_runs_per_token` (0: as many); 500 more wait, and get their places token by token | the last of whoever has the most waiting is told to come again |
 //! | a run | `hub.run_timeout` = 2 h | it is ended, nothing of it is kept |
 //! | a download's first row, its silence | `looker.first_row_timeout` = 15 m, `looker.idle_timeout` = 60 s | the run fails and says which |

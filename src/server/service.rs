@@ -356,13 +356,10 @@ async fn watchdog(notifier: Arc<Notifier>, store: Store) {
     loop {
         tokio::time::sleep(interval).await;
         let store = store.clone();
-        let asked =
-            tokio::task::spawn_blocking(move || store.check_room().err().or_else(|| store.delivery(&[0; 32]).err()))
-                .await;
-        match asked {
-            // A full store refuses runs, and lives.
-            Ok(None | Some(store::Error::Full { .. })) => notifier.alive(),
-            Ok(Some(error)) => tracing::error!(event = "not_alive", %error, "the store does not answer"),
+        // A full store refuses runs, and lives; so does one that is being repaired.
+        match tokio::task::spawn_blocking(move || store.check_alive()).await {
+            Ok(Ok(())) => notifier.alive(),
+            Ok(Err(error)) => tracing::error!(event = "not_alive", %error, "the store does not answer"),
             Err(error) => tracing::error!(event = "not_alive", %error, "the store could not be asked"),
         }
     }

@@ -11,7 +11,7 @@ use super::keys;
 use super::mark::Mark;
 use super::open::Finding;
 use super::records::{HighWater, SealedAs};
-use super::recover::{self, Adoption, Contents};
+use super::recover::{self, Adoption, Contents, Known};
 use super::salvage::{Salvage, write_anew};
 use super::segment::{self, Reader, Seal, SegmentId};
 use crate::event::Timestamp;
@@ -50,7 +50,9 @@ pub(super) fn adopt_segment(
     let path = id.folder(ground.segments);
     let seal = Seal::read(&path).unwrap_or(None);
     let high = adoption.catalog.get::<HighWater>(keys::HIGH_WATER)?;
-    let high = high.filter(|high| high.segment == id).map_or(0, |high| high.values);
+    let (high, first_commit) = high
+        .filter(|high| high.segment == id)
+        .map_or((0, 0), |high| (high.values, high.first_commit));
     if high == 0 && seal.is_none() && is_blank(&path) && (registered || !path.join("delivered").exists()) {
         // Created, perhaps registered, and nothing was ever written to it; or its removal had begun.
         tracing::info!(segment = %id, "empty_segment_removed");
@@ -62,9 +64,10 @@ pub(super) fn adopt_segment(
     // Without a copy only what cannot do harm is tried.
     let with_snapshots = copied;
     let sealed = seal.as_ref().map(|seal| seal.values);
+    let known = sealed.map_or(Known::Stopped(high), Known::Sealed);
     let opened = heal(&path, segment::SHAPE, ground, with_snapshots)
         .and_then(|healed| Ok((healed, Reader::open(ground.segments, id, None)?)))
-        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, sealed)?)));
+        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, known)?)));
     let (healed, mut contents, why) = match opened {
         Ok((healed, contents)) => (healed, contents, String::new()),
         Err(error) if error.is_disk_full() => {
@@ -81,18 +84,22 @@ pub(super) fn adopt_segment(
             serious: false,
         });
     }
-    let expected = sealed.unwrap_or(0).max(high);
+    // What was synced and never acknowledged may lie behind the seal of one that a full disk has ended.
+    let expected = sealed.unwrap_or(high);
     let whole = contents.seal.values.saturating_sub(contents.damaged.len() as u32);
     let damaged = !why.is_empty() || whole < expected || !contents.damaged.is_empty();
     if damaged {
         adoption.memory.damage = true;
         // What sled does not read any more may still be there.
         let salvage = Salvage::scan(if copied { &copy } else { &path });
-        if let Some(salvage) = salvage.ok().filter(|salvage| salvage.len() > whole) {
-            write_anew(ground, id, &salvage)?;
+        let end_of = |salvage: &Salvage| sealed.map_or(salvage.end(), |values| values.min(salvage.end()));
+        let more = salvage.ok().filter(|salvage| salvage.before(end_of(salvage)) > whole);
+        if let Some(salvage) = more {
+            let end = end_of(&salvage);
+            write_anew(ground, id, &salvage, end)?;
             let reader = Reader::open(ground.segments, id, None)?;
-            contents = recover::read_segment(&reader, Some(salvage.end()))?;
-            contents.lost = salvage.end() - salvage.len();
+            contents = recover::read_segment(&reader, Known::Sealed(end))?;
+            contents.lost = end - salvage.before(end);
         }
         let lost = contents.lost + expected.saturating_sub(contents.seal.values);
         let mut what = format!(
@@ -131,7 +138,7 @@ pub(super) fn adopt_segment(
     }
     // A mark that cannot be read says nothing: then it is sent again.
     let mark = Mark::read(&path).unwrap_or(None);
-    adoption.take(contents, mark)?;
+    adoption.take(contents, mark, first_commit)?;
     seal.write(&path)?;
     // The catalog must know of the runs before the registry says that the segment needs no reading.
     adoption.catalog.commit()?;

@@ -9,7 +9,7 @@ use super::catalog::Changes;
 use super::error::Result;
 use super::keys::{self, Number};
 use super::lookup;
-use super::records::{Extent, Queued, Seen};
+use super::records::{Extent, Place, Queued, Seen};
 use super::run::RunRecord;
 use super::segment::SegmentId;
 use crate::event::hex::unhex;
@@ -111,5 +111,14 @@ impl Closed {
 pub(super) fn put_extent(run: RunId, segment: SegmentId, extent: &Extent, changes: &mut Changes) {
     for (part, piece) in extent.encode().into_iter().enumerate() {
         changes.put_bytes(keys::extent(run, segment, part as u16), piece);
+    }
+}
+
+/// Writes where a run's mended event lies: it pins its segment like any chunk of the run, and is none.
+pub(super) fn put_mended_extent(run: RunId, place: Place, changes: &mut Changes) {
+    let mut extent = Extent::default();
+    extent.push(0, place.value, false);
+    for piece in extent.encode() {
+        changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
     }
 }

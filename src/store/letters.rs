@@ -12,6 +12,7 @@ use super::error::{Error, Result};
 use super::finder::{Finder, Found};
 use super::keys;
 use super::lookup;
+use super::queue::finish;
 use super::records::{Letter, LetterState, Place, Queued};
 use super::run::{RunRecord, RunState};
 use super::state::Inner;
@@ -103,6 +104,19 @@ pub(super) fn effective(run: &RunRecord, letter: Option<&Letter>, row_died: bool
         None if row_died => Some(LetterState::Dead),
         None => None,
     }
+}
+
+/// A dead letter as it was read.
+struct Lying {
+    row: u64,
+    /// What the catalog says of it.
+    kept: Option<Letter>,
+    /// The row became no event, and none was mended for it.
+    row_only: bool,
+    reason: String,
+    times: u32,
+    /// Of its event, where it has one.
+    bytes: Option<u64>,
 }
 
 impl Inner {
@@ -261,9 +275,17 @@ impl Inner {
 
     /// Sends dead letters of one run again. Durable when it returns; gives how many there were.
     pub(super) fn requeue(&self, run: RunId, rows: &[u64], mended: Option<Mended>, now: Timestamp) -> Result<u64> {
+        let record = self.run(run)?.ok_or_else(|| not_here(run))?;
+        let mut bytes = None;
         let place = match (mended, rows) {
             (None, _) => None,
-            (Some(mended), [row]) => Some(self.keep_mended(run, *row, &mended)?),
+            (Some(mended), [row]) => {
+                let mut event = Vec::new();
+                let timestamp = record.timestamp.to_rfc3339();
+                finish(&mended.stored_event, mended.own_timestamp, &timestamp, &mut event);
+                bytes = Some(event.len() as u64);
+                Some(self.keep_mended(run, *row, &mended)?)
+            }
             (Some(_), _) => {
                 return Err(Error::Refused {
                     what: "one mended event takes the place of one dead letter; name exactly one".to_owned(),
@@ -271,21 +293,54 @@ impl Inner {
             }
         };
         let mut moved = 0;
-        let mut bytes = 0;
         for rows in rows.chunks(ROWS_PER_ENTRY) {
-            let (events, size) = self.requeue_entry(run, rows, place, now)?;
-            moved += events;
-            bytes += size;
+            let mut lying = self.read_letters(&record, rows)?;
+            for letter in &mut lying {
+                letter.bytes = bytes.or(letter.bytes);
+                if letter.bytes.is_none() {
+                    return Err(Error::Refused {
+                        what: format!(
+                            "row {} of run {run} became no event ({}): give one with --event-file",
+                            letter.row, letter.reason
+                        ),
+                    });
+                }
+            }
+            moved += self.in_order(move |store| store.requeue_entry(run, &lying, place, now))?;
         }
         if moved > 0 {
             self.catalog.commit()?;
-            let record = self.run(run)?;
-            if let Some(record) = record {
-                self.destination_state(&record.destination)?.add_waiting(moved, bytes);
-                self.wake(&record.destination);
-            }
+            self.wake(&record.destination);
         }
         Ok(moved)
+    }
+
+    /// Those of these rows that are dead letters. They are read before anything is locked; what they say of the catalog is
+    /// compared again when they are changed.
+    fn read_letters(&self, run: &RunRecord, rows: &[u64]) -> Result<Vec<Lying>> {
+        let mut lying = Vec::with_capacity(rows.len());
+        for &row in rows {
+            let kept = self.letter(run.id, row)?;
+            if let Some(letter) = self.dead_letter(run, row)? {
+                lying.push(Lying {
+                    row,
+                    kept,
+                    row_only: letter.row_json.is_some(),
+                    reason: letter.reason,
+                    times: letter.times,
+                    // A lane reads it without its closing brace.
+                    bytes: letter.event.map(|event| event.len().saturating_sub(1) as u64),
+                });
+            }
+        }
+        Ok(lying)
+    }
+
+    /// Whether a letter is as it was read. Under the lock.
+    fn still_lies(&self, run: &RunRecord, letter: &Lying) -> Result<bool> {
+        let kept = self.letter(run.id, letter.row)?;
+        let state = effective(run, kept.as_ref(), letter.row_only);
+        Ok(state == Some(LetterState::Dead) && kept == letter.kept)
     }
 
     fn keep_mended(&self, run: RunId, row: u64, mended: &Mended) -> Result<Place> {
@@ -297,37 +352,28 @@ impl Inner {
         answer.recv().unwrap_or_else(|_| Err(self.stopped_error()))
     }
 
-    fn requeue_entry(&self, run: RunId, rows: &[u64], mended: Option<Place>, now: Timestamp) -> Result<(u64, u64)> {
+    /// On the writer's thread: it takes a number.
+    fn requeue_entry(&self, run: RunId, lying: &[Lying], mended: Option<Place>, now: Timestamp) -> Result<u64> {
         self.change.with(|_| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
-            let number = self.destination_state(&record.destination)?.number;
+            let destination = self.destination_state(&record.destination)?;
             let mut changes = Changes::new();
             changes.next_group();
             let (mut moved, mut bytes) = (Vec::new(), 0);
-            for &row in rows {
-                let Some(letter) = self.dead_letter(&record, row)? else {
+            for one in lying {
+                if !self.still_lies(&record, one)? {
                     continue;
-                };
-                if mended.is_none() && letter.event.is_none() {
-                    return Err(Error::Refused {
-                        what: format!(
-                            "row {row} of run {run} became no event ({}): give one with --event-file",
-                            letter.reason
-                        ),
-                    });
                 }
-                let kept = self.letter(run, row)?;
-                let first_event = letter.row_json.is_some();
                 let letter = Letter {
                     state: LetterState::Requeued,
-                    reason: letter.reason,
+                    reason: one.reason.clone(),
                     at: now,
-                    times: letter.times,
+                    times: one.times,
                     row_only: false,
-                    mended: mended.or_else(|| kept.and_then(|kept| kept.mended)),
+                    mended: mended.or_else(|| one.kept.as_ref().and_then(|kept| kept.mended)),
                 };
-                changes.put(keys::letter(run, row), &letter)?;
-                if first_event {
+                changes.put(keys::letter(run, one.row), &letter)?;
+                if one.row_only {
                     record.dead_rows = record.dead_rows.saturating_sub(1);
                     record.events += 1;
                 } else {
@@ -335,11 +381,11 @@ impl Inner {
                 }
                 record.dead_letters = record.dead_letters.saturating_sub(1);
                 record.pending += 1;
-                bytes += 1_000;
-                moved.push(row);
+                bytes += one.bytes.unwrap_or(0);
+                moved.push(one.row);
             }
             if moved.is_empty() {
-                return Ok((0, 0));
+                return Ok(0);
             }
             record.state = if record.delivered == 0 {
                 RunState::Stored
@@ -356,11 +402,13 @@ impl Inner {
                 rows: moved,
                 from: 0,
             };
-            changes.put(keys::queued(number, keys::Line::Live, self.next_commit()), &queued)?;
+            let key = keys::queued(destination.number, keys::Line::Live, self.next_commit());
+            changes.put(key, &queued)?;
             changes.put(keys::run(run), &record)?;
             lookup::note_letters(&record, &mut changes);
             self.catalog.apply(changes)?;
-            Ok((events, bytes))
+            destination.add_waiting(events, bytes);
+            Ok(events)
         })
     }
 

@@ -14,8 +14,9 @@ use super::records::{self, DestinationRecord, Registered, Totals};
 use super::segment::SegmentId;
 use crate::event::DestinationId;
 
-/// A catalog of at most this size is read whole at a start, so that damage is found before anything relies on it.
-const READ_WHOLE: u64 = 64 << 20;
+/// A catalog of at most this size, some ten thousand runs, is read whole at a start, so that damage is found before
+/// anything relies on it. What is read stays in memory.
+const READ_WHOLE: u64 = 24 << 20;
 /// A file that asks for a catalog made from the segments: `verify --repair` leaves it.
 pub(super) const REBUILD: &str = "rebuild-catalog";
 

@@ -29,6 +29,7 @@
 //! A failed run leaves chunks that belong to no run: invisible, and they go with their segment.
 //! `writer` has the steps of a seal, `copying` those of the catalog's copy, `open` those of a start, `sweep` those of a removal, `rotate` of a full disk.
 
+mod accounts;
 mod adopt;
 mod attempts;
 mod ballast;
@@ -49,6 +50,7 @@ mod lookup;
 mod mark;
 mod message;
 mod open;
+mod order;
 mod outcome;
 mod parking;
 mod queue;
@@ -179,6 +181,14 @@ impl Store {
     /// Whether a run that came now would be taken.
     pub fn check_room(&self) -> Result<()> {
         self.inner.check_room()
+    }
+
+    /// Whether the store can be asked: it has not stopped, and its folder and its catalog answer. Makes no room for that, and
+    /// waits for no sweep or repair, however long one takes.
+    pub fn check_alive(&self) -> Result<()> {
+        self.inner.check_running()?;
+        self.inner.free_bytes()?;
+        self.inner.delivery(&[0; 32]).map(drop)
     }
 
     /// Lists a run that failed before it had a writer.

@@ -10,7 +10,8 @@
 //!    does not know are adopted, and it is sealed;
 //! 5. a catalog that is new beside segments that are not was lost: all runs are adopted from the segments, and told;
 //! 6. a new active segment is created, synced, registered durably; only then rows are written to it;
-//! 7. what waits is counted; runs of which chunks are missing are counted anew; the writer thread begins.
+//! 7. runs of which chunks are missing are counted anew; what lies behind its line goes to its end; what waits is counted;
+//!    the writer thread begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -132,7 +133,9 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
             });
         }
     }
-    inner.count_destinations(in_order)?;
+    let entered_again = inner.enter_again(now)?;
+    inner.count_destinations(in_order && entered_again.is_empty())?;
+    findings.extend(entered_again);
     inner.note_catalog_bytes();
     let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
     if missing > 0 {
@@ -281,7 +284,9 @@ impl Opening<'_> {
             }
         }
         if lost_catalog {
-            self.adoption(true).take_moved()?;
+            let mut adoption = self.adoption(true);
+            adoption.take_moved()?;
+            adoption.take_mended()?;
         }
         self.note_missing(&folders)?;
         if lost_catalog && (self.memory.adopted > 0 || self.memory.damage) {
@@ -430,7 +435,12 @@ impl Opening<'_> {
         let active = Active::create(self.ground.segments, id)?;
         let mut changes = Changes::new();
         changes.put(keys::segment(id), &Registered::ACTIVE)?;
-        changes.put(keys::HIGH_WATER.to_vec(), &HighWater { segment: id, values: 0 })?;
+        let mark = HighWater {
+            segment: id,
+            values: 0,
+            first_commit: self.next_commit()?,
+        };
+        changes.put(keys::HIGH_WATER.to_vec(), &mark)?;
         changes.remove(keys::UNFINISHED.to_vec());
         self.catalog.apply(changes)?;
         self.catalog.commit()?;
@@ -440,7 +450,8 @@ impl Opening<'_> {
 
     /// One more than any commit that is known to wait or to be done.
     fn next_commit(&self) -> Result<u64> {
-        let mut next = self.memory.next_commit;
+        let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
+        let mut next = self.memory.next_commit.max(high.map_or(0, |high| high.first_commit));
         for state in self.destinations.values() {
             for line in keys::Line::ALL {
                 let prefix = keys::line(state.number, line);

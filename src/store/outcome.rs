@@ -7,12 +7,12 @@ use super::lookup;
 use super::records::{Letter, LetterState};
 use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
-use crate::event::Timestamp;
+use crate::event::{RunId, Timestamp};
 
 /// The longest reason that a letter keeps, in characters.
 const REASON_CHARACTERS: usize = 300;
 /// Letters in one atomic group of changes, which must stay small; more than this at once only `resume --bury` makes.
-const LETTERS_PER_GROUP: usize = 48;
+pub(super) const LETTERS_PER_GROUP: usize = 48;
 
 /// What became of some events of one run.
 #[derive(Default)]
@@ -32,33 +32,38 @@ pub(super) enum Waited {
     Cancelled,
 }
 
-/// The run's record and letters after it.
+/// The run's record and letters after it, in one atomic group. As the catalog has them now: under the lock of changes, and
+/// with nothing of this run on its way there.
 pub(super) fn apply_outcome(
     store: &Inner,
-    record: &mut RunRecord,
+    run: RunId,
     outcome: &Outcome<'_>,
     waited: Waited,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<()> {
-    let run = record.id;
+    let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
+        // The run's record has expired while it waited: its events are still delivered, nobody counts them any more.
+        return Ok(());
+    };
     let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
-    record.delivered += delivered;
-    record.dead_events += buried;
-    record.dead_letters += buried;
     if waited == Waited::Cancelled {
+        if !record.is_cancelled() {
+            // A repair has given up what its entry held, and has counted it.
+            return Ok(());
+        }
         record.events += delivered + buried;
         record.rows += delivered + buried;
     } else {
         record.pending = record.pending.saturating_sub(delivered + buried);
-        record.state = if record.pending == 0 {
-            RunState::Delivered
-        } else {
-            RunState::Delivering
-        };
-        record.delivered_at = (record.pending == 0).then_some(now);
     }
-    for (number, (row, reason)) in outcome.buried.iter().enumerate() {
+    record.delivered += delivered;
+    record.dead_events += buried;
+    record.dead_letters += buried;
+    if record.state != RunState::Failed {
+        record.advance(now);
+    }
+    for (row, reason) in &outcome.buried {
         let earlier = store.letter(run, *row)?;
         let letter = Letter {
             state: LetterState::Dead,
@@ -68,9 +73,6 @@ pub(super) fn apply_outcome(
             row_only: false,
             mended: earlier.and_then(|letter| letter.mended),
         };
-        if number % LETTERS_PER_GROUP == LETTERS_PER_GROUP - 1 {
-            changes.next_group();
-        }
         changes.put(keys::letter(run, *row), &letter)?;
     }
     if waited == Waited::Again {
@@ -86,7 +88,7 @@ pub(super) fn apply_outcome(
         }
     }
     if buried > 0 {
-        lookup::note_letters(record, changes);
+        lookup::note_letters(&record, changes);
     }
-    changes.put(keys::run(run), record)
+    changes.put(keys::run(run), &record)
 }

@@ -13,7 +13,7 @@ use super::chunk::{Chunk, Record};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::outcome::{Outcome, Waited, apply_outcome};
+use super::outcome::{LETTERS_PER_GROUP, Outcome, Waited, apply_outcome};
 use super::records::{Cursor, LetterState, Queued, Step};
 use super::replay::salted;
 use super::run::RunRecord;
@@ -141,14 +141,11 @@ impl Queue {
         while let Some(first) = self.outstanding.pop_front_if(|one| one.leased.position <= upto) {
             done.push(first);
         }
-        let Some(last) = done.last().map(|one| (one.leased.position, one.next)) else {
-            return Ok(());
-        };
         let reasons: BTreeMap<Position, &str> = buried
             .iter()
             .map(|(position, reason)| (*position, reason.as_str()))
             .collect();
-        self.settle(&done, &reasons, now, last)
+        self.settle(&done, &reasons, now)
     }
 
     /// Makes the cursor durable now.
@@ -344,9 +341,9 @@ impl Queue {
         };
         self.from_item = read.item + 1;
         if self.outstanding.is_empty() {
-            let mut changes = Changes::new();
-            changes.next_group();
-            changes.remove(keys::queued(self.destination.number, self.line, read.item));
+            let key = keys::queued(self.destination.number, self.line, read.item);
+            let done = (self.cursor.item == read.item).then_some((self.cursor.done, self.cursor.done_bytes));
+            let (done, done_bytes) = done.unwrap_or_default();
             self.cursor = Cursor {
                 item: read.item + 1,
                 step: Step::default(),
@@ -354,34 +351,42 @@ impl Queue {
                 done_bytes: 0,
                 ..self.cursor
             };
-            changes.put(keys::cursor(self.destination.number, self.line), &self.cursor)?;
-            self.store.catalog.apply(changes)?;
+            self.store.change.with(|_| -> Result<()> {
+                let left: Option<Queued> = self.store.catalog.get(&key)?;
+                let mut changes = Changes::new();
+                changes.next_group();
+                changes.remove(key);
+                changes.put(keys::cursor(self.destination.number, self.line), &self.cursor)?;
+                self.store.catalog.apply(changes)?;
+                if let Some(left) = left {
+                    let (events, bytes) = (left.events.saturating_sub(done), left.bytes.saturating_sub(done_bytes));
+                    self.destination.take_waiting(events, bytes);
+                }
+                Ok(())
+            })?;
         }
         Ok(())
     }
 
     // ---- acknowledging
 
-    fn settle(
-        &mut self,
-        done: &[Outstanding],
-        reasons: &BTreeMap<Position, &str>,
-        now: Timestamp,
-        (last, next): (Position, Step),
-    ) -> Result<()> {
+    /// Each group of changes is made before the next one is decided: the same run may stand in many items.
+    fn settle(&mut self, done: &[Outstanding], reasons: &BTreeMap<Position, &str>, now: Timestamp) -> Result<()> {
         let number = self.destination.number;
-        let mut changes = Changes::new();
-        let mut cursor = self.cursor;
-        let (mut events, mut bytes) = (0, 0);
-        let mut delivered_now = 0;
-        // A run may have several entries among them: each goes on from what the one before made of it.
-        let mut records: BTreeMap<RunId, RunRecord> = BTreeMap::new();
+        // The last item that was read to its end, and all of it is answered.
+        let ended = |item| {
+            let next = self.outstanding.front();
+            self.from_item > item && next.is_none_or(|next| next.leased.position.item != item)
+        };
         self.store.change.with(|_| -> Result<()> {
-            for group in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
-                let Some(first) = group.first() else {
+            let mut groups = groups(done, reasons).into_iter().peekable();
+            while let Some(group) = groups.next() {
+                let Some((first, last)) = group.first().zip(group.last()) else {
                     continue;
                 };
                 let item = first.leased.position.item;
+                let following = groups.peek().and_then(|group| group.first());
+                let mut cursor = self.cursor;
                 if cursor.item != item {
                     cursor = Cursor {
                         item,
@@ -391,22 +396,20 @@ impl Queue {
                         ..cursor
                     };
                 }
-                changes.next_group();
+                let (done_before, done_bytes) = (cursor.done, cursor.done_bytes);
                 let mut outcome = Outcome::default();
-                let mut group_bytes = 0;
                 for one in group {
                     match reasons.get(&one.leased.position) {
                         Some(reason) => outcome.buried.push((one.leased.row, reason)),
                         None => outcome.delivered.push(one.leased.row),
                     }
-                    group_bytes += one.bytes;
+                    cursor.done_bytes += one.bytes;
                 }
-                let done_bytes = cursor.done_bytes;
-                cursor.done_bytes += group_bytes;
+                let delivered = outcome.delivered.len() as u64;
+                cursor.step = last.next;
                 cursor.done += group.len() as u64;
-                cursor.delivered += outcome.delivered.len() as u64;
+                cursor.delivered += delivered;
                 cursor.buried += outcome.buried.len() as u64;
-                delivered_now += outcome.delivered.len() as u64;
                 let key = keys::queued(number, self.line, item);
                 let queued: Option<Queued> = self.store.catalog.get(&key)?;
                 let waited = match &queued {
@@ -414,38 +417,60 @@ impl Queue {
                     Some(queued) if queued.rows.is_empty() => Waited::First,
                     Some(_) => Waited::Again,
                 };
-                let is_done = queued.as_ref().is_some_and(|queued| cursor.done >= queued.events);
-                if let Some(queued) = &queued {
-                    events += group.len() as u64;
+                let mut changes = Changes::new();
+                changes.next_group();
+                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                let (mut events, mut bytes, mut is_done) = (0, 0, false);
+                if let Some(queued) = queued {
+                    let item_ends = following.is_none_or(|next| next.leased.position.item != item) && ended(item);
+                    is_done = item_ends || cursor.done >= queued.events;
                     // What was counted for them, which is not always what they have.
                     let counted = queued.bytes.saturating_sub(done_bytes);
-                    bytes += if is_done { counted } else { group_bytes.min(counted) };
+                    if is_done {
+                        (events, bytes) = (queued.events.saturating_sub(done_before), counted);
+                        changes.remove(key);
+                    } else {
+                        (events, bytes) = (group.len() as u64, counted.min(cursor.done_bytes - done_bytes));
+                    }
                 }
-                let run = first.leased.run;
-                let record = match records.remove(&run) {
-                    None => self.store.catalog.get::<RunRecord>(&keys::run(run))?,
-                    changed => changed,
-                };
-                // Where it has expired while they waited, they are still delivered, and nobody counts them any more.
-                if let Some(mut record) = record {
-                    apply_outcome(&self.store, &mut record, &outcome, waited, now, &mut changes)?;
-                    records.insert(run, record);
+                if !is_done || following.is_none() {
+                    // With the record, so that they agree. What is done as a whole is not in the queue any more.
+                    changes.put(keys::cursor(number, self.line), &cursor)?;
                 }
-                if is_done {
-                    changes.remove(key);
-                }
+                self.store.catalog.apply(changes)?;
+                self.cursor = cursor;
+                self.destination.take_waiting(events, bytes);
+                self.destination.add_delivered(delivered);
             }
-            cursor.item = last.item;
-            cursor.step = next;
-            // With the last run's group, so that its record and the cursor agree.
-            changes.put(keys::cursor(number, self.line), &cursor)?;
-            self.store.catalog.apply(changes)
-        })?;
-        self.cursor = cursor;
-        self.destination.take_waiting(events, bytes);
-        self.destination.add_delivered(delivered_now);
-        Ok(())
+            Ok(())
+        })
     }
+}
+
+/// What was done, in order, in groups of one item each, with letters few enough for one atomic change.
+fn groups<'a>(done: &'a [Outstanding], reasons: &BTreeMap<Position, &str>) -> Vec<&'a [Outstanding]> {
+    let mut groups = Vec::new();
+    for mut item in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
+        let mut buried = item
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| reasons.contains_key(&one.leased.position));
+        let ends: Vec<usize> = buried
+            .by_ref()
+            .skip(LETTERS_PER_GROUP)
+            .step_by(LETTERS_PER_GROUP)
+            .map(|(at, _)| at)
+            .collect();
+        let mut begin = 0;
+        for end in ends {
+            let (group, rest) = item.split_at(end - begin);
+            groups.push(group);
+            item = rest;
+            begin = end;
+        }
+        groups.push(item);
+    }
+    groups
 }
 
 fn load_part(store: &Inner, read: &Read) -> Result<Option<Part>> {

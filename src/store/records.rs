@@ -25,6 +25,9 @@ pub(super) struct Totals {
 pub(super) struct HighWater {
     pub(super) segment: SegmentId,
     pub(super) values: u32,
+    /// The first number that a commit in it could take: a closing record with a lower one was moved here.
+    #[serde(default)]
+    pub(super) first_commit: u64,
 }
 
 /// `s`: a segment in the registry.

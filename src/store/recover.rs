@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::keys::{self, Number};
 use super::live::known_runs_in;
 use super::mark::{Mark, Marked};
-use super::records::{DestinationRecord, Extent, LetterState, Queued, Totals};
+use super::records::{DestinationRecord, Extent, Letter, LetterState, Place, Queued, Totals};
 use super::run::{RunKind, RunRecord, RunState};
 use super::segment::{Reader, Seal, SegmentId};
 use crate::event::{DestinationId, RunId};
@@ -28,6 +28,8 @@ pub(super) struct Contents {
     pub(super) closed: Vec<Closed>,
     /// Each run's chunks here.
     pub(super) runs: HashMap<RunId, Found>,
+    /// Mended events: the run, its row, the value's number.
+    pub(super) mends: Vec<(RunId, u64, u32)>,
     /// Values that are not what was written: number, and what does not hold.
     pub(super) damaged: Vec<(u32, String)>,
     /// Values that are gone, where the segment was written anew from the rest.
@@ -49,10 +51,23 @@ impl Contents {
             },
             closed: Vec::new(),
             runs: HashMap::new(),
+            mends: Vec::new(),
             damaged: Vec::new(),
             lost: 0,
         }
     }
+}
+
+/// What is known of how many values a segment holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    /// A seal says so many. What may lie behind them was never acknowledged, and counts for nothing.
+    Sealed(u32),
+    /// Its writer was stopped when so many at least were synced: as many as there are. A chunk of which the last values are
+    /// missing was not written to its end.
+    Stopped(u32),
+    /// Behind so many somebody may be writing.
+    Before(u32),
 }
 
 /// Chunks of a run.
@@ -74,54 +89,74 @@ pub(super) struct FoundChunk {
     pub(super) dead: u64,
 }
 
-/// Reads a whole segment. `expected` values there should be; none: as many as there are.
-pub(super) fn read_segment(reader: &Reader, expected: Option<u32>) -> Result<Contents> {
-    read_upto(reader, expected, None)
-}
-
-/// Reads the values before `limit`: behind it somebody may be writing.
-pub(super) fn read_upto(reader: &Reader, expected: Option<u32>, limit: Option<u32>) -> Result<Contents> {
+/// Reads a whole segment.
+pub(super) fn read_segment(reader: &Reader, known: Known) -> Result<Contents> {
+    let (limit, sealed) = match known {
+        Known::Sealed(values) => (values, true),
+        Known::Before(values) => (values, false),
+        Known::Stopped(_) => (u32::MAX, false),
+    };
     let mut crc = crc32fast::Hasher::new();
     let mut contents = Contents::none(reader.id);
     let mut runs = BTreeSet::new();
     let (mut number, mut unreadable) = (0, 0);
-    while limit.is_none_or(|limit| number < limit) {
+    while number < limit {
         match reader.value(number) {
             Ok(Some(value)) => {
                 unreadable = 0;
+                let decoded = chunk::decode_value(&value);
+                if decoded
+                    .as_ref()
+                    .is_ok_and(|decoded| is_unfinished(reader, number, &decoded.header, known))
+                {
+                    break;
+                }
                 crc.update(&value);
                 contents.seal.stored += value.len() as u64;
-                match chunk::decode_value(&value) {
+                match decoded {
                     Ok(decoded) => {
                         runs.insert(decoded.header.run);
-                        let end = number + u32::from(decoded.header.parts);
-                        if limit.is_some_and(|limit| end > limit) {
-                            break;
-                        }
                         note_value(reader, number, &decoded, &mut contents);
                     }
                     Err(what) => contents.damaged.push((number, what)),
                 }
             }
-            Ok(None) if expected.is_none_or(|values| number >= values) => break,
+            Ok(None) if !sealed => break,
             Ok(None) => contents.damaged.push((number, "the value is missing".to_owned())),
             Err(error) => {
                 contents.damaged.push((number, error.to_string()));
                 unreadable += 1;
-                if expected.map_or(unreadable >= GIVE_UP_AFTER, |values| number + 1 >= values) {
+                if !sealed && unreadable >= GIVE_UP_AFTER {
+                    number += 1;
                     break;
                 }
             }
         }
         number += 1;
     }
-    contents.seal.values = match expected {
-        Some(values) => values.max(number),
-        None => number.saturating_sub(unreadable),
+    contents.seal.values = if sealed {
+        limit
+    } else {
+        number.saturating_sub(unreadable)
     };
     contents.seal.crc = crc.finalize();
     contents.seal.runs = runs.into_iter().collect();
     Ok(contents)
+}
+
+/// Whether a chunk begins here that is not all there, and need not be.
+fn is_unfinished(reader: &Reader, number: u32, header: &chunk::Header, known: Known) -> bool {
+    if header.part != 0 || header.parts <= 1 {
+        return false;
+    }
+    let end = number.saturating_add(u32::from(header.parts));
+    let is_missing = |number: u32| matches!(reader.value(number), Ok(None));
+    match known {
+        Known::Sealed(_) => false,
+        Known::Before(limit) => end > limit,
+        // sled loses what was written last, never something before it.
+        Known::Stopped(synced) => number >= synced && is_missing(end) && (number + 1..end).any(is_missing),
+    }
 }
 
 fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: &mut Contents) {
@@ -136,7 +171,9 @@ fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: 
     };
     match counted {
         Err(what) => contents.damaged.push((number, what)),
-        Ok(_) if header.mend => {}
+        // In the place of a value that was lost is one without a record.
+        Ok(_) if header.mend && header.records == 0 => {}
+        Ok(_) if header.mend => contents.mends.push((header.run, header.first_row, number)),
         Ok((events, dead)) => {
             let found = contents.runs.entry(header.run).or_default();
             found.extent.push(header.sequence, number, dead > 0);
@@ -188,6 +225,10 @@ pub(super) struct AdoptionMemory {
     /// Chunks of runs whose end has not been seen yet.
     open: HashMap<RunId, BTreeMap<SegmentId, Found>>,
     letters: HashMap<RunId, BTreeMap<u64, Marked>>,
+    /// Where the mended event of a row lies: of several the last, for what was moved lies behind what was not.
+    mends: HashMap<(RunId, u64), Place>,
+    /// Letters that were restored and name a mended event.
+    mended: Vec<(RunId, u64)>,
     pub(super) next_commit: u64,
     pub(super) adopted: u64,
     /// Something was unreadable on the way.
@@ -206,13 +247,21 @@ impl AdoptionMemory {
 }
 
 impl Adoption<'_> {
-    /// Takes in one segment, with its mark where nothing of it waits.
-    pub(super) fn take(&mut self, contents: Contents, mark: Option<Mark>) -> Result<()> {
+    /// Takes in one segment, with its mark where nothing of it waits. A run that was committed before `first_commit` was known
+    /// when its last chunk was moved here; where the catalog does not know it any more, it has expired.
+    pub(super) fn take(&mut self, contents: Contents, mark: Option<Mark>, first_commit: u64) -> Result<()> {
         let segment = contents.seal.segment;
         self.memory.damage |= !contents.damaged.is_empty();
         for (run, mut found) in contents.runs {
             found.marked = mark.is_some();
             self.memory.open.entry(run).or_default().insert(segment, found);
+        }
+        if self.lost_catalog {
+            let place = |value| Place { segment, value };
+            let mends = contents.mends.into_iter();
+            self.memory
+                .mends
+                .extend(mends.map(|(run, row, value)| ((run, row), place(value))));
         }
         for marked in mark.into_iter().flat_map(|mark| mark.letters) {
             self.memory
@@ -224,7 +273,7 @@ impl Adoption<'_> {
         for closed in contents.closed {
             self.memory.next_commit = self.memory.next_commit.max(closed.commit + 1);
             let run = closed.run.id;
-            if self.catalog.get_bytes(&keys::run(run))?.is_some() {
+            if closed.commit < first_commit || self.catalog.get_bytes(&keys::run(run))?.is_some() {
                 continue;
             }
             let found = self.memory.open.remove(&run).unwrap_or_default();
@@ -351,6 +400,9 @@ impl Adoption<'_> {
             }
             changes.next_group();
             changes.put(keys::letter(run.id, row), letter)?;
+            if letter.mended.is_some() {
+                self.memory.mended.push((run.id, row));
+            }
         }
         run.delivered = run.events.saturating_sub(run.pending + run.dead_events);
         set_state(run);
@@ -412,6 +464,24 @@ impl Adoption<'_> {
                 let events = events.min(run.delivered);
                 self.wait_again(&mut run, events, first, &mut changes)?;
             }
+            self.catalog.apply(changes)?;
+        }
+        Ok(())
+    }
+
+    /// When all segments were read: letters that a mark has kept name their mended events where those lie now, and pin them.
+    pub(super) fn take_mended(&mut self) -> Result<()> {
+        for (run, row) in std::mem::take(&mut self.memory.mended) {
+            let key = keys::letter(run, row);
+            let Some(mut letter) = self.catalog.get::<Letter>(&key)? else {
+                continue;
+            };
+            let mut changes = Changes::new();
+            letter.mended = self.memory.mends.get(&(run, row)).copied();
+            if let Some(place) = letter.mended {
+                commit::put_mended_extent(run, place, &mut changes);
+            }
+            changes.put(key, &letter)?;
             self.catalog.apply(changes)?;
         }
         Ok(())

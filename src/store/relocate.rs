@@ -8,7 +8,7 @@ use super::catalog::Changes;
 use super::commit;
 use super::error::{Error, Result};
 use super::keys;
-use super::records::{Extent, Place};
+use super::records::Place;
 use super::segment::{Reader, SegmentId};
 use super::state::Inner;
 use super::users;
@@ -156,7 +156,7 @@ impl<'a> Source<'a> {
                         .or_default()
                         .push((sequence, place.value, dead));
                 }
-                Moved::Mended { row } => self.moved_mended(run, row, place, &mut changes)?,
+                Moved::Mended { row } => self.moved_mended(run, row, place)?,
             }
         }
         for ((run, segment), chunks) in extents {
@@ -170,22 +170,64 @@ impl<'a> Source<'a> {
         self.store.catalog.apply(changes)
     }
 
-    fn moved_mended(&self, run: RunId, row: u64, place: Place, changes: &mut Changes) -> Result<()> {
+    /// At once, and as one: what else changes the letter must see where the event is, and what it names must be pinned.
+    fn moved_mended(&self, run: RunId, row: u64, place: Place) -> Result<()> {
         self.store.change.with(|_| {
             let Some(mut letter) = self.store.letter(run, row)? else {
                 return Ok(());
             };
             letter.mended = Some(place);
-            let mut extent = Extent::default();
-            extent.push(0, place.value, false);
-            changes.next_group();
-            for piece in extent.encode() {
-                changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
-            }
-            // At once: what else changes the letter must see where the event is.
-            let mut at_once = Changes::new();
-            at_once.put(keys::letter(run, row), &letter)?;
-            self.store.catalog.apply(at_once)
+            let mut changes = Changes::new();
+            commit::put_mended_extent(run, place, &mut changes);
+            changes.put(keys::letter(run, row), &letter)?;
+            self.store.catalog.apply(changes)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::{Letter, LetterState};
+    use super::super::{keys, open};
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::event::Timestamp;
+
+    #[test]
+    fn a_letter_names_no_place_that_is_not_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().join("store"),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = open::open(&settings, Timestamp(1)).unwrap();
+        let run = RunId::new(Timestamp(1), 1);
+        let place = |segment| Place {
+            segment: SegmentId(segment),
+            value: 5,
+        };
+        let letter = Letter {
+            state: LetterState::Dead,
+            reason: "bad".to_owned(),
+            at: Timestamp(1),
+            times: 1,
+            row_only: false,
+            mended: Some(place(1)),
+        };
+        let mut changes = Changes::new();
+        changes.put(keys::letter(run, 7), &letter).unwrap();
+        store.catalog.apply(changes).unwrap();
+        let source = Source {
+            store: &store,
+            reader: store.readers.reader(SegmentId(1), None).unwrap(),
+            filters: None,
+            batch: Vec::new(),
+            waiting: 0,
+            moved: 0,
+        };
+        source.moved_mended(run, 7, place(2)).unwrap();
+        assert_eq!(store.letter(run, 7).unwrap().unwrap().mended, Some(place(2)));
+        assert!(store.extent_in(run, SegmentId(2)).unwrap().1);
     }
 }

@@ -13,7 +13,7 @@ use super::keys;
 use super::load::REBUILD;
 use super::lookup;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
-use super::recover;
+use super::recover::{self, Known};
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
 use super::runs::Numbered;
@@ -111,7 +111,7 @@ impl Inner {
                 let aside = aside_file(id, "seal")?;
                 let sealed = self.sealed_as(id)?;
                 let reader = self.readers.reader(id, Some(sealed.values))?;
-                let seal: Seal = recover::read_segment(&reader, Some(sealed.values))?.seal;
+                let seal: Seal = recover::read_segment(&reader, Known::Sealed(sealed.values))?.seal;
                 seal.write(&id.folder(&segments))?;
                 (
                     format!("segment {id}, seal"),
@@ -125,6 +125,11 @@ impl Inner {
                 Vec::new(),
                 aside_file(id, "delivered")?,
             ),
+            Ailing::Order => {
+                let done = self.in_order(move |store| store.enter_again(now))?;
+                let told: Vec<_> = done.into_iter().map(|finding| finding.what).collect();
+                ("the queues".to_owned(), Vec::new(), told.join("; "))
+            }
             Ailing::Run(run) => (format!("run {run}"), vec![run], "counted anew".to_owned()),
         })
     }
@@ -177,10 +182,19 @@ impl Inner {
         source.finish()
     }
 
-    /// Counts a run anew from what can be read. What waited and is gone becomes dead. Says what was lost; nothing: "".
+    /// Counts a run anew: its accounts are made equal to what waits and what died; then what waited and cannot be read
+    /// becomes dead. Says what was wrong and what was lost; nothing: "".
     pub(super) fn count_anew(&self, id: RunId, why: &str) -> Result<String> {
+        let wrong = self.balance(id, Timestamp::now())?;
+        let lost = self.count_lost(id, why)?;
+        self.drop_lost_rows(id)?;
+        let told: Vec<String> = [wrong, lost].into_iter().filter(|told| !told.is_empty()).collect();
+        Ok(told.join("; "))
+    }
+
+    fn count_lost(&self, id: RunId, why: &str) -> Result<String> {
         let now = Timestamp::now();
-        let told = self.change.with(|_| -> Result<String> {
+        self.change.with(|_| -> Result<String> {
             let Some(mut run) = self.catalog.get::<RunRecord>(&keys::run(id))? else {
                 return Ok(String::new());
             };
@@ -237,9 +251,7 @@ impl Inner {
             let bytes = run.bytes / run.events.max(1) * lost;
             state.take_waiting(lost, bytes);
             Ok(told)
-        })?;
-        self.drop_lost_rows(id)?;
-        Ok(told)
+        })
     }
 
     /// A run's lists lose chunks that cannot be read, so that nobody waits for them.
@@ -376,7 +388,9 @@ impl Inner {
             Ok(true)
         })?;
         self.change.with(|_| {
-            let Some(mut run) = self.catalog.get::<RunRecord>(&keys::run(id))? else {
+            let now = self.catalog.get::<RunRecord>(&keys::run(id))?;
+            let Some(mut run) = now.filter(|now| now.dead_letters == run.dead_letters) else {
+                // Letters came or went since they were counted.
                 return Ok(());
             };
             let gone = run.dead_letters.saturating_sub(there);

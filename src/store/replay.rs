@@ -193,54 +193,50 @@ impl Inner {
     pub(super) fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
         let destination = self.run(run)?.ok_or_else(|| not_here(run))?.destination;
         let state = self.destination_state(&destination)?;
-        let (record, bytes) = self.change.with(|_| {
+        self.change.with(|_| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
             if record.kind != super::RunKind::Replay {
                 return Err(Error::Refused {
                     what: format!("run {run} is no replay: only replays can be cancelled"),
                 });
             }
-            if record.pending == 0 {
+            let Some((key, queued)) = self.own_entry(&record)? else {
                 return Err(Error::Refused {
                     what: format!("replay {run} is done: nothing of it waits"),
                 });
-            }
+            };
+            let cursor: Cursor = self
+                .catalog
+                .get(&keys::cursor(state.number, Line::Replay))?
+                .unwrap_or_default();
+            let current = keys::queued_commit(&key) == Some(cursor.item);
+            let (done, done_bytes) = if current {
+                (cursor.done, cursor.done_bytes)
+            } else {
+                (0, 0)
+            };
             let kept = self.references_needed(state.number, &record)?;
-            let mut changes = Changes::new();
-            changes.next_group();
-            let mut bytes = 0;
-            let cursor_key = keys::cursor(state.number, Line::Replay);
-            let cursor: Cursor = self.catalog.get(&cursor_key)?.unwrap_or_default();
-            self.catalog
-                .each(&keys::line(state.number, Line::Replay), |key, value| {
-                    let queued: Queued = super::catalog::decode(key, value)?;
-                    if queued.run == run {
-                        let current = keys::queued_commit(key) == Some(cursor.item);
-                        let done_bytes = if current { cursor.done_bytes } else { 0 };
-                        bytes = queued.bytes.saturating_sub(done_bytes);
-                        changes.remove(key.to_vec());
-                    }
-                    Ok(true)
-                })?;
-            let cancelled = record.pending;
+            // Of what died, and was requeued, the live line has entries: it waits on.
+            let cancelled = queued.events.saturating_sub(done).min(record.pending);
             record.events -= cancelled.min(record.events);
             record.rows -= cancelled.min(record.rows);
-            record.pending = 0;
-            record.state = RunState::Failed;
+            record.pending -= cancelled;
             record.error = Some(format!(
                 "cancelled at {now}: {} {} not sent",
                 counted(cancelled, "event"),
                 was(cancelled)
             ));
+            record.advance(now);
+            let mut changes = Changes::new();
+            changes.next_group();
+            changes.remove(key);
             changes.put(keys::run(run), &record)?;
             self.cut_references(run, kept, &mut changes)?;
             self.catalog.apply(changes)?;
             self.catalog.commit()?;
-            Ok(((record, cancelled), bytes))
-        })?;
-        let (record, cancelled) = record;
-        state.take_waiting(cancelled, bytes);
-        Ok(record)
+            state.take_waiting(cancelled, queued.bytes.saturating_sub(done_bytes));
+            Ok(record)
+        })
     }
 }
 

@@ -7,8 +7,9 @@
 //!
 //! Where the disk is full, sled's database accepts nothing any more, also when there is room again; but dropped and opened
 //! again it is as after a kill. So the active segment is let go, those who wait and all open runs are refused, the ballast
-//! is given up, and as soon as there is room what the disk has is sealed and the next segment begins. Everything that was
-//! acknowledged had been synced, so it must be there: else the store stops.
+//! is given up, and as soon as there is room what was acknowledged is sealed and the next segment begins. All of that had
+//! been synced, so it must be there: else the store stops. What lies behind it, whole or cut, counts for nothing: who wrote
+//! it was refused.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::commit;
 use super::error::{Error, Result};
 use super::keys;
 use super::records::{HighWater, Registered, SealedAs};
-use super::recover;
+use super::recover::{self, Known};
 use super::segment::{Active, Reader, Seal, SegmentId};
 use super::users;
 use super::writer::Writer;
@@ -29,7 +30,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// An active segment that the full disk has ended.
 pub(super) struct Left {
     id: SegmentId,
-    synced: u32,
+    /// All before it was answered. Behind it lies only what was refused, or of runs that were.
+    answered: u32,
     filters: Vec<(u32, Vec<u8>)>,
     tried: Option<Instant>,
 }
@@ -47,6 +49,7 @@ impl Writer {
         let reader = active.reader();
         let next = active.id;
         let previous = self.active.replace(active);
+        self.answered = 0;
         self.store.readers.exchange_active(reader);
         drop(previous);
         self.store.note_sealed(old, sealed, next);
@@ -55,7 +58,9 @@ impl Writer {
     }
 
     /// Steps c and d.
-    fn begin_next(&self, seal: &Seal) -> Result<Active> {
+    fn begin_next(&mut self, seal: &Seal) -> Result<Active> {
+        // Commits take their numbers when they are placed, and by this thread only.
+        let first_commit = self.store.commit_to_come();
         let next = SegmentId(seal.segment.0 + 1);
         let active = Active::create(&self.store.segments_folder(), next)?;
         let mut changes = Changes::new();
@@ -74,10 +79,12 @@ impl Writer {
             &HighWater {
                 segment: next,
                 values: 0,
+                first_commit,
             },
         )?;
         self.store.catalog.apply(changes)?;
         self.store.catalog.commit()?;
+        self.first_commit = first_commit;
         Ok(active)
     }
 
@@ -101,10 +108,9 @@ impl Writer {
         self.open.clear();
         if let Some(active) = self.active.take() {
             self.store.readers.release_active();
-            let (id, synced) = (active.id, active.synced_values());
             self.left = Some(Left {
-                id,
-                synced,
+                id: active.id,
+                answered: std::mem::take(&mut self.answered),
                 filters: active.let_go(),
                 tried: None,
             });
@@ -140,14 +146,17 @@ impl Writer {
         };
         let segments = self.store.segments_folder();
         self.store.readers.close(left.id);
-        let contents = recover::read_segment(&Reader::open(&segments, left.id, None)?, None)?;
+        let reader = Reader::open(&segments, left.id, None)?;
+        let contents = recover::read_segment(&reader, Known::Sealed(left.answered))?;
+        drop(reader);
         let seal = contents.seal;
-        if seal.values < left.synced || !contents.damaged.is_empty() {
+        if let Some((number, what)) = contents.damaged.first() {
             return Err(Error::damaged(
-                format!("segment {}", left.id),
+                format!("segment {} chunk {number}", left.id),
                 format!(
-                    "{} of {} chunks are left after the disk was full",
-                    seal.values, left.synced
+                    "{} of {} chunks are not whole after the disk was full: {what}",
+                    contents.damaged.len(),
+                    left.answered
                 ),
             ));
         }

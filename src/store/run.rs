@@ -124,6 +124,21 @@ impl RunRecord {
     pub fn is_failed_import(&self) -> bool {
         self.kind == RunKind::Import && self.state == RunState::Failed && self.rows == 0
     }
+
+    /// A replay that was ended before all of it was sent: what was not is none of its events.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.kind == RunKind::Replay && self.error.is_some()
+    }
+
+    /// Its state after something of it was sent, or called off.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.state = match self.pending {
+            0 if self.is_cancelled() => RunState::Failed,
+            0 => RunState::Delivered,
+            _ => RunState::Delivering,
+        };
+        self.delivered_at = (self.state == RunState::Delivered).then_some(now);
+    }
 }
 
 /// A run's record: its JSON is the shape in interface.md, plus a few keys.

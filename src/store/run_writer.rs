@@ -112,9 +112,23 @@ impl RunWriter {
     /// The run's end: returns when all of it is durable.
     pub fn commit(mut self, closing: Closing) -> Result<RunRecord> {
         self.ended = true;
-        let handed = self.hand_over();
-        let record = self.record(&closing)?;
-        let repeat = self.store.repeat_digest(&self.run, &closing);
+        let result = self.commit_all(&closing);
+        self.store.forget_receiving(self.run.id);
+        if let Err(error) = &result {
+            // The run is listed with its reason; where even that cannot be written, the answer still says it.
+            drop(self.store.send(Command::Abort { run: self.run.id }));
+            drop(
+                self.store
+                    .record_failed(&self.run, self.events + self.dead_rows, &error.to_string()),
+            );
+        }
+        result
+    }
+
+    fn commit_all(&mut self, closing: &Closing) -> Result<RunRecord> {
+        self.hand_over()?;
+        let record = self.record(closing)?;
+        let repeat = self.store.repeat_digest(&self.run, closing);
         let (reply, answer) = sync_channel(1);
         let closed = Closed {
             run: record,
@@ -126,24 +140,13 @@ impl RunWriter {
             references: self.references,
         };
         let packed = self.builder.pack()?;
-        let sent = handed.and_then(|()| {
-            self.store.send(Command::Commit {
-                sequence: self.chunks,
-                packed,
-                closed: Box::new(closed),
-                reply,
-            })
-        });
-        let result = sent.and_then(|()| answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error())));
-        self.store.forget_receiving(self.run.id);
-        if let Err(error) = &result {
-            // The run is listed with its reason; where even that cannot be written, the answer still says it.
-            drop(
-                self.store
-                    .record_failed(&self.run, self.events + self.dead_rows, &error.to_string()),
-            );
-        }
-        result
+        self.store.send(Command::Commit {
+            sequence: self.chunks,
+            packed,
+            closed: Box::new(closed),
+            reply,
+        })?;
+        answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error()))
     }
 
     /// Nothing of it stays but its listed reason.
@@ -235,5 +238,66 @@ impl Closing {
             failed: None,
             stored_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Changes;
+    use super::super::{Origin, RunKind, keys, open};
+    use super::*;
+    use crate::config::StoreSettings;
+    use crate::event::{Action, Destination, DestinationId, RunId, WriteKey};
+
+    #[test]
+    fn a_run_whose_end_cannot_be_made_is_listed_as_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings {
+            path: folder.path().join("store"),
+            min_free: 0,
+            ..StoreSettings::default()
+        };
+        let (store, _) = open::open(&settings, Timestamp(1)).unwrap();
+        let destination = Destination {
+            id: DestinationId("one".into()),
+            name: Some("one".to_owned()),
+            url: "http://127.0.0.1:1".to_owned(),
+            write_key: WriteKey::new("a-write-key-of-tests"),
+        };
+        let run = NewRun {
+            id: RunId::new(Timestamp(1), 1),
+            kind: RunKind::Looker,
+            action: Action::Track,
+            destination: store.resolve(&destination).unwrap(),
+            looker: Origin {
+                plan_id: Some("12".to_owned()),
+                ..Origin::default()
+            },
+            delivery: None,
+            received_at: Timestamp(1),
+            replay_of: Vec::new(),
+            replay: None,
+        };
+        let closing = Closing {
+            rows_digest: [7; 16],
+            ..Closing::plain(Timestamp(2), Timestamp(2))
+        };
+        // A record that the end of the run has to read.
+        let digest = store.repeat_digest(&run, &closing).unwrap();
+        let mut changes = Changes::new();
+        changes.put_bytes(keys::repeat(&digest), b"damaged".to_vec());
+        store.catalog.apply(changes).unwrap();
+        store.note_begun(&run);
+        let id = run.id;
+        let mut writer = RunWriter::new(Arc::clone(&store), run).unwrap();
+        writer.event(1, true, b"{\"n\":1", &[]).unwrap();
+        let error = writer.commit(closing).unwrap_err();
+        assert!(!store.is_receiving(id));
+        let listed = store.run(id).unwrap().unwrap();
+        assert_eq!(
+            (listed.state, listed.error),
+            (RunState::Failed, Some(error.to_string()))
+        );
+        assert_eq!(store.totals(), (0, 1, 0));
     }
 }

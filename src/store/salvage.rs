@@ -97,6 +97,11 @@ impl Salvage {
         Ok(Some(value))
     }
 
+    /// Values that are whole, of the first so many.
+    pub(super) fn before(&self, end: u32) -> u32 {
+        self.values.range(..end).count() as u32
+    }
+
     /// Values that are whole.
     pub(super) fn len(&self) -> u32 {
         self.values.len() as u32
@@ -133,9 +138,9 @@ fn number_before(bytes: &[u8], begin: usize, len: usize, next: u32) -> Option<u3
         .min()
 }
 
-/// Writes a segment anew from what is whole in a damaged one, with the same numbers. In the place of a value that is gone
+/// Writes the first so many values of a segment anew from what is whole in a damaged one, with the same numbers. In the place of a value that is gone
 /// comes one that says nothing.
-pub(super) fn write_anew(ground: Ground<'_>, id: SegmentId, salvage: &Salvage) -> Result<()> {
+pub(super) fn write_anew(ground: Ground<'_>, id: SegmentId, salvage: &Salvage, end: u32) -> Result<()> {
     let nobody = RunId(Ulid::from_parts(0, 0));
     let nothing = chunk::encode(
         &chunk::Packed {
@@ -156,7 +161,7 @@ pub(super) fn write_anew(ground: Ground<'_>, id: SegmentId, salvage: &Salvage) -
         },
     )?;
     let mut active = Active::create(ground.segments, id)?;
-    for number in 0..salvage.end() {
+    for number in 0..end {
         match salvage.value(number)? {
             Some(value) => {
                 let run = chunk::decode_value(&value).map_or(nobody, |value| value.header.run);

@@ -79,6 +79,9 @@ pub(super) struct Active {
     runs: std::collections::BTreeMap<RunId, u64>,
     /// The index entries of its chunks, until the seal.
     filters: Vec<(u32, Vec<u8>)>,
+    /// The disk is full at the next sync.
+    #[cfg(test)]
+    pub(super) full: bool,
 }
 
 impl Active {
@@ -102,6 +105,8 @@ impl Active {
             synced: 0,
             runs: std::collections::BTreeMap::new(),
             filters: Vec::new(),
+            #[cfg(test)]
+            full: false,
         };
         active.mark_leaves()?;
         active.sync()?;
@@ -132,6 +137,11 @@ impl Active {
 
     /// Makes all of it durable.
     pub(super) fn sync(&mut self) -> Result<()> {
+        #[cfg(test)]
+        if self.full {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::io("failed to sync", self.database.path(), &full));
+        }
         self.database.sync()?;
         self.unsynced = 0;
         self.synced = self.next;
@@ -251,7 +261,8 @@ enum Values {
 impl Reader {
     /// Opens a segment; `values` is what the seal of a sealed one says. A sealed one is read from its file, without sled:
     /// that costs no memory and writes nothing, and sled would refuse a damaged one and erase what follows the damage. Only
-    /// what is damaged is missing then. Where more is found than the seal says, sled decides.
+    /// what is damaged is missing then. What lies behind the seal's values was never acknowledged. Where more is found and yet
+    /// not all of those, sled decides.
     pub(super) fn open(segments: &Path, id: SegmentId, values: Option<u32>) -> Result<Self> {
         let folder = id.folder(segments);
         let found = match values {
@@ -260,7 +271,7 @@ impl Reader {
                 if found.len() < values {
                     tracing::warn!(segment = %id, whole = found.len(), values, "segment_is_damaged");
                 }
-                (found.len() < values || (found.len(), found.end()) == (values, values)).then_some(found)
+                (found.len() < values || found.before(values) == values).then_some(found)
             }
             _ => None,
         };
@@ -276,13 +287,16 @@ impl Reader {
 
     /// One value, or none where there is no such number.
     pub(super) fn value(&self, number: u32) -> Result<Option<sled::IVec>> {
+        if self.sealed.is_some_and(|values| number >= values) {
+            return Ok(None);
+        }
         let found = match &self.values {
             Values::Sled(db) => db
                 .get(value_key(number))
                 .map_err(|error| Error::damaged(self.place(number), format!("sled: {error}")))?,
             Values::File(file) => file.value(number)?.map(sled::IVec::from),
         };
-        if found.is_none() && self.sealed.is_some_and(|values| number < values) {
+        if found.is_none() && self.sealed.is_some() {
             return Err(Error::damaged(self.place(number), "the value is missing"));
         }
         Ok(found)

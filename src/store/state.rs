@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::catalog::{Catalog, Changes};
@@ -131,6 +131,11 @@ impl Inner {
         self.settings().path.join("spool")
     }
 
+    /// A number that nobody has taken yet; only whoever takes them knows that it stays so.
+    pub(super) fn commit_to_come(&self) -> u64 {
+        self.next_commit.load(Ordering::Relaxed)
+    }
+
     pub(super) fn next_commit(&self) -> u64 {
         self.next_commit.fetch_add(1, Ordering::Relaxed)
     }
@@ -139,6 +144,20 @@ impl Inner {
 
     pub(super) fn send(&self, command: Command) -> Result<()> {
         self.writer.send(command).map_err(|_| self.stopped_error())
+    }
+
+    /// Does something that takes a number of the queues' order, on the writer's thread, when everything that took one before
+    /// can be seen: a lane never looks back behind the last number that it met.
+    pub(super) fn in_order<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Command::InOrder(Box::new(move |store| {
+            // Whoever asked may be gone; what was done is done.
+            drop(reply.send(store.check_running().and_then(|()| act(store))));
+        })))?;
+        answer.recv().unwrap_or_else(|_| Err(self.stopped_error()))
     }
 
     /// An error where the store has stopped.
@@ -301,20 +320,17 @@ impl Inner {
             let mut changes = Changes::new();
             closed.changes(destination.number, extents, 0, &mut changes)?;
             changes.put(keys::TOTALS.to_vec(), totals)?;
-            self.catalog.apply(changes)
-        })?;
-        destination.add_waiting(closed.run.pending, closed.run.bytes);
-        Ok(())
+            self.catalog.apply(changes)?;
+            // Before a lane can settle any of it, which takes the same lock.
+            destination.add_waiting(closed.run.pending, closed.run.bytes);
+            Ok(())
+        })
     }
 
     /// A mended event has its place: it pins its segment like any chunk of the run.
     pub(super) fn record_mend(&self, run: RunId, place: Place) -> Result<()> {
         let mut changes = Changes::new();
-        let mut extent = Extent::default();
-        extent.push(0, place.value, false);
-        for piece in extent.encode() {
-            changes.put_bytes(keys::mended_extent(run, place.segment, place.value), piece);
-        }
+        super::commit::put_mended_extent(run, place, &mut changes);
         self.catalog.apply(changes)?;
         self.catalog.commit()
     }

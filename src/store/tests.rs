@@ -1,10 +1,12 @@
 //! The store as its callers see it: what was committed is there, in order, also after a stop that was none.
 
+mod accounts;
 mod commits;
 mod damage;
 mod destinations;
 mod failing;
 mod lists;
+mod order;
 mod replays;
 mod sweeps;
 mod waiting;

@@ -15,7 +15,7 @@ use super::mark::Mark;
 use super::records::{
     Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
 };
-use super::recover::{self, Contents};
+use super::recover::{self, Contents, Known};
 use super::run::{RunRecord, RunState};
 use super::segment::{self, Seal, SegmentId};
 use super::state::Inner;
@@ -63,6 +63,8 @@ pub(super) enum Ailing {
     SealFile(SegmentId),
     UsersFile(SegmentId),
     MarkFile(SegmentId),
+    /// Something lies where no lane looks any more.
+    Order,
     Run(RunId),
 }
 
@@ -99,6 +101,7 @@ impl Inner {
             visit,
         };
         self.read_catalog(&mut survey);
+        self.read_order(&mut survey);
         let segments: Vec<_> = self
             .segments
             .with(|segments| segments.iter().map(|(id, sealed)| (*id, *sealed)).collect());
@@ -121,15 +124,22 @@ impl Inner {
 
     /// Each record of the catalog must be what its key says.
     fn read_catalog(&self, survey: &mut Survey<'_>) {
-        let mut unequal = Vec::new();
+        let mut unequal = BTreeMap::new();
+        let mut suspects = Vec::new();
         let mut runs = 0;
+        let waiting = self.waiting_of(|_| true).unwrap_or_else(|error| {
+            survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]);
+            HashMap::new()
+        });
         let read = self.catalog.each(b"", |key, value| {
             match key.first() {
                 Some(b'r') => {
                     let run: RunRecord = decode(key, value)?;
                     runs += 1;
                     if let Some(what) = unequal_accounts(&run) {
-                        unequal.push((run.id, what));
+                        unequal.insert(run.id, what);
+                    } else if !is_empty_failure(&run) {
+                        self.suspect(run, &waiting, &mut suspects)?;
                     }
                 }
                 Some(b'd') => drop(decode::<DestinationRecord>(key, value)?),
@@ -148,8 +158,28 @@ impl Inner {
         if let Err(error) = read {
             survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]);
         }
+        match self.convict(suspects) {
+            Ok(told) => unequal.extend(told),
+            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]),
+        }
         for (run, what) in unequal {
             survey.note(Ailing::Run(run), what, format!("run {run}"), &[run]);
+        }
+    }
+
+    /// What waits must lie before its line, not behind it.
+    fn read_order(&self, survey: &mut Survey<'_>) {
+        match self.passed_entries() {
+            Ok(passed) => {
+                for one in passed.into_iter().filter(|one| one.waits > 0) {
+                    let what = format!(
+                        "{} events of it wait where the queue of their destination has gone on: they would never be sent",
+                        one.waits
+                    );
+                    survey.note(Ailing::Order, what, format!("run {}", one.run), &[one.run]);
+                }
+            }
+            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]),
         }
     }
 
@@ -177,11 +207,11 @@ impl Inner {
 
     fn read_segment(&self, id: SegmentId, sealed: Option<SealedAs>, survey: &mut Survey<'_>) -> Result<()> {
         let place = format!("segment {id}");
-        let limit = match sealed {
-            Some(_) => None,
+        let known = match sealed {
+            Some(sealed) => Known::Sealed(sealed.values),
             None => {
                 let high = self.catalog.get::<HighWater>(keys::HIGH_WATER)?;
-                Some(high.filter(|high| high.segment == id).map_or(0, |high| high.values))
+                Known::Before(high.filter(|high| high.segment == id).map_or(0, |high| high.values))
             }
         };
         if let Some(sealed) = sealed {
@@ -196,7 +226,7 @@ impl Inner {
             let what = format!("its database cannot be opened; what is whole in it is read all the same ({error})");
             survey.note(Ailing::Segment(id), what, place.clone(), &runs);
         }
-        let read = reader.and_then(|reader| recover::read_upto(&reader, sealed.map(|sealed| sealed.values), limit));
+        let read = reader.and_then(|reader| recover::read_segment(&reader, known));
         let contents = match read {
             Ok(contents) => contents,
             Err(error) => {
@@ -382,9 +412,14 @@ impl Survey<'_> {
     }
 }
 
+/// Of a run that failed and of which nothing waits some rows may have been read and not kept.
+fn is_empty_failure(run: &RunRecord) -> bool {
+    run.state == RunState::Failed && run.pending == 0 && !run.is_cancelled()
+}
+
 /// What of the equations does not hold.
 fn unequal_accounts(run: &RunRecord) -> Option<String> {
-    if run.state == RunState::Receiving || (run.state == RunState::Failed && run.pending == 0) {
+    if run.state == RunState::Receiving || is_empty_failure(run) {
         return None;
     }
     if run.rows != run.events + run.dead_rows {

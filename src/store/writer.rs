@@ -68,6 +68,8 @@ pub(super) enum Command {
         chunks: Vec<Relocated>,
         reply: SyncSender<Result<Vec<Place>>>,
     },
+    /// Something that takes a number of the queues' order and is no commit.
+    InOrder(Box<dyn FnOnce(&Inner) + Send>),
     /// Seal what there is and end.
     Stop { reply: SyncSender<Result<()>> },
 }
@@ -104,6 +106,10 @@ pub(super) struct Writer {
     pub(super) left: Option<Left>,
     pub(super) open: HashMap<RunId, OpenRun>,
     waiting: Vec<Waiting>,
+    /// Values of the active segment: all before it was answered.
+    pub(super) answered: u32,
+    /// The first number that a commit in it can have.
+    pub(super) first_commit: u64,
     last_write: Instant,
     last_tick: Instant,
 }
@@ -111,11 +117,13 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(store: Arc<Inner>, active: Active) -> Self {
         Self {
+            first_commit: store.commit_to_come(),
             store,
             active: Some(active),
             left: None,
             open: HashMap::new(),
             waiting: Vec::new(),
+            answered: 0,
             last_write: Instant::now(),
             last_tick: Instant::now(),
         }
@@ -195,6 +203,10 @@ impl Writer {
     }
 
     fn handle(&mut self, command: Command) -> Result<()> {
+        if let Err(error) = self.seal_if_full() {
+            // The command finds what that has left: no segment, or one in which its run has no chunks.
+            self.fail(&error);
+        }
         match command {
             Command::Append { run, sequence, packed } => {
                 if self.refusal(run, sequence).is_some() {
@@ -272,6 +284,12 @@ impl Writer {
                 }
                 Ok(())
             }
+            Command::InOrder(act) => {
+                // The numbers of those who wait are taken already. A lane that met a later one first would not look back.
+                self.finish_group();
+                act(&self.store);
+                Ok(())
+            }
             // Taken out by the callers.
             Command::Stop { .. } => Ok(()),
         }
@@ -300,18 +318,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives values their place in the active segment, after a seal where the segment is full.
-    fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
-        self.store.check_running()?;
-        if self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.stored() >= segment::seal_bytes())
-        {
-            // Those who wait for a sync get it from the seal; their places are in the segment that is sealed.
+    /// Before anything of a command is placed: all that it places lies in one segment then, and where the seal fails, the
+    /// command sees at once that the segment of its run's chunks is gone.
+    fn seal_if_full(&mut self) -> Result<()> {
+        if self.is_full() {
+            // Those who wait for a sync have their places in the segment that is sealed.
             self.finish_group();
+        }
+        // A sync that failed has let the segment go, or has stopped the store.
+        if self.is_full() && self.store.check_running().is_ok() {
             self.rotate()?;
         }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let active = self.active.as_ref();
+        active.is_some_and(|active| active.stored() >= segment::seal_bytes())
+    }
+
+    /// Gives values their place in the active segment.
+    fn place(&mut self, run: RunId, values: &[Vec<u8>], filter: &[u8]) -> Result<Place> {
+        self.store.check_running()?;
         let Some(active) = &mut self.active else {
             return Err(self.full_error());
         };
@@ -339,7 +367,7 @@ impl Writer {
         }
         let waiting = std::mem::take(&mut self.waiting);
         let synced = match &mut self.active {
-            Some(active) => active.sync(),
+            Some(active) => active.sync().map(|()| self.answered = active.values()),
             None => Err(self.full_error()),
         };
         if let Err(error) = synced {
@@ -351,12 +379,19 @@ impl Writer {
             return;
         }
         let mut woken = Vec::new();
+        let mut failed = None;
         for one in waiting {
+            if let Some(error) = &failed {
+                // Its number must not be seen where an earlier one cannot be.
+                one.refuse(error);
+                continue;
+            }
             match one {
                 Waiting::Run(closed, open, reply) => {
                     let result = self.store.record_commit(&closed, &open.extents);
                     if let Err(error) = &result {
                         self.fail(error);
+                        failed = Some(error.clone());
                     }
                     woken.push(closed.run.destination.clone());
                     drop(reply.send(result.map(|()| closed.run)));
@@ -365,6 +400,7 @@ impl Writer {
                     let result = self.store.record_mend(run, place);
                     if let Err(error) = &result {
                         self.fail(error);
+                        failed = Some(error.clone());
                     }
                     drop(reply.send(result.map(|()| place)));
                 }
@@ -412,6 +448,7 @@ impl Writer {
         let mark = HighWater {
             segment: active.id,
             values: active.synced_values(),
+            first_commit: self.first_commit,
         };
         changes.put(keys::HIGH_WATER.to_vec(), &mark)?;
         self.store.catalog.apply(changes)
@@ -471,25 +508,45 @@ mod tests {
     use crate::event::Timestamp;
     use crate::store::chunk::Builder;
     use crate::store::run::{NewRun, Origin, RunKind};
-    use crate::store::{Error, open};
+    use crate::store::{Error, open, recover};
 
     fn packed(row: u64) -> Packed {
+        packed_of(row, b"{\"n\":1")
+    }
+
+    fn packed_of(row: u64, event: &[u8]) -> Packed {
         let mut builder = Builder::new().unwrap();
-        builder.event(row, true, b"{\"n\":1", &[]);
+        builder.event(row, true, event, &[]);
         builder.pack().unwrap()
     }
 
-    /// The commit of a small run, in the middle of chunks of a big one that never end, is answered after a few of them.
-    #[test]
-    fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
-        const STREAM: u32 = 2_000;
-        let folder = tempfile::tempdir().unwrap();
+    /// Bytes that do not become fewer.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 7_u64;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            (state >> 56) as u8
+        })
+        .take(len)
+        .collect()
+    }
+
+    /// A store, and a writer of its own beside the one that runs in it.
+    fn writer(folder: &std::path::Path) -> Writer {
         let settings = StoreSettings {
-            path: folder.path().join("store"),
+            path: folder.join("store"),
             min_free: 0,
             ..StoreSettings::default()
         };
         let (store, _) = open::open(&settings, Timestamp(1)).unwrap();
+        let active = Active::create(&store.segments_folder(), SegmentId(99)).unwrap();
+        Writer::new(store, active)
+    }
+
+    type Answer = Receiver<Result<RunRecord>>;
+
+    /// The end of a run, and where its answer comes.
+    fn commit(store: &Inner, run: RunId, sequence: u32, packed: Packed) -> (Command, Answer) {
         let destination = crate::event::Destination {
             id: crate::event::DestinationId("one".into()),
             name: Some("one".to_owned()),
@@ -497,8 +554,8 @@ mod tests {
             write_key: crate::event::WriteKey::new("a-write-key-of-tests"),
         };
         let destination = store.resolve(&destination).unwrap();
-        let small = NewRun {
-            id: RunId::new(Timestamp(1), 1),
+        let new = NewRun {
+            id: run,
             kind: RunKind::Looker,
             action: crate::event::Action::Track,
             destination: destination.clone(),
@@ -509,7 +566,7 @@ mod tests {
             replay: None,
         };
         let closed = Closed {
-            run: store.new_record(&small),
+            run: store.new_record(&new),
             destination: store.closed_destination(&destination.id).unwrap(),
             delivery: None,
             repeat: None,
@@ -517,21 +574,102 @@ mod tests {
             chunks: 0,
             references: 0,
         };
-        let big = RunId::new(Timestamp(2), 2);
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let command = Command::Commit {
+            sequence,
+            packed,
+            closed: Box::new(closed),
+            reply,
+        };
+        (command, answer)
+    }
+
+    fn run(number: u64) -> RunId {
+        RunId::new(Timestamp(number as i64), u128::from(number))
+    }
+
+    /// Whoever takes a number outside of a commit finds all visible that took one before.
+    #[test]
+    fn numbers_become_visible_in_the_order_they_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let (command, answer) = commit(&writer.store, run(1), 0, packed(1));
+        let (reply, seen) = std::sync::mpsc::sync_channel(1);
+        let act = move |store: &Inner| {
+            reply
+                .send((store.next_commit(), store.run(run(1)).unwrap().is_some()))
+                .unwrap()
+        };
+        let mut next = Some(Command::InOrder(Box::new(act)));
+        assert!(writer.handle_group(command, || next.take()).is_none());
+        assert!(answer.try_recv().unwrap().is_ok());
+        assert_eq!(seen.try_recv().unwrap(), (2, true));
+    }
+
+    /// The disk is full at the sync before a seal, and there is room again at once. A run whose chunks went with the segment
+    /// must not be stored with its last one alone.
+    #[test]
+    fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let store = Arc::clone(&writer.store);
+        let (command, answer) = commit(&store, run(4), 0, packed(1));
+        assert!(writer.handle_group(command, || None).is_none());
+        assert!(answer.try_recv().unwrap().is_ok());
+        let append = Command::Append {
+            run: run(1),
+            sequence: 0,
+            packed: vec![packed(1)],
+        };
+        assert!(writer.handle_group(append, || None).is_none());
+        let (fills, small) = commit(&store, run(2), 0, packed_of(1, &noise(segment::SEAL_BYTES as usize)));
+        let (last, big) = commit(&store, run(1), 1, packed(2));
+        let (moved, places) = std::sync::mpsc::sync_channel(1);
+        let relocate = Command::Relocate {
+            chunks: Vec::new(),
+            reply: moved,
+        };
+        assert!(writer.handle(fills).is_ok() && writer.is_full());
+        writer.active.as_mut().unwrap().full = true;
+        let mut next = Some(relocate);
+        assert!(writer.handle_group(last, || next.take()).is_none());
+        assert!(writer.active.as_ref().unwrap().id > SegmentId(99), "the disk had room");
+        for answer in [small, big] {
+            let error = answer.try_recv().unwrap().unwrap_err();
+            assert!(error.is_disk_full() || matches!(error, Error::Full { .. }), "{error}");
+        }
+        for number in [1, 2] {
+            assert_eq!(store.run(run(number)).unwrap(), None);
+        }
+        // A start without the catalog would take in what the segment says; none of those who were refused.
+        let seal = segment::Seal::read(&SegmentId(99).folder(&store.segments_folder()));
+        let sealed = seal.unwrap().unwrap();
+        let reader = segment::Reader::open(&store.segments_folder(), SegmentId(99), None).unwrap();
+        let contents = recover::read_segment(&reader, recover::Known::Sealed(sealed.values)).unwrap();
+        let ended: Vec<_> = contents.closed.iter().map(|closed| closed.run.id).collect();
+        assert_eq!((ended, sealed.runs), (vec![run(4)], vec![run(4)]));
+        // What comes then finds the new segment.
+        assert_eq!(places.try_recv().unwrap().unwrap(), []);
+        let (command, answer) = commit(&store, run(3), 0, packed(1));
+        assert!(writer.handle_group(command, || None).is_none());
+        assert_eq!(answer.try_recv().unwrap().unwrap().id, run(3));
+    }
+
+    /// The commit of a small run, in the middle of chunks of a big one that never end, is answered after a few of them.
+    #[test]
+    fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
+        const STREAM: u32 = 2_000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let small = run(1);
+        let (command, answer) = commit(&writer.store, small, 0, packed(1));
+        let mut commit = Some(command);
+        let big = run(2);
         let append = |sequence| Command::Append {
             run: big,
             sequence,
             packed: vec![packed(u64::from(sequence) + 1)],
         };
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let mut commit = Some(Command::Commit {
-            sequence: 0,
-            packed: packed(1),
-            closed: Box::new(closed),
-            reply,
-        });
-        let active = Active::create(&store.segments_folder(), SegmentId(99)).unwrap();
-        let mut writer = Writer::new(Arc::clone(&store), active);
         let mut taken = 0;
         let next = || {
             taken += 1;
@@ -544,8 +682,7 @@ mod tests {
             }
         };
         assert!(writer.handle_group(append(0), next).is_none());
-        let answered: std::result::Result<RunRecord, Error> = answer.try_recv().unwrap();
-        assert_eq!(answered.unwrap().id, small.id);
+        assert_eq!(answer.try_recv().unwrap().unwrap().id, small);
         assert!(taken <= 3 + TAKEN_ALONG as u32, "{taken} commands");
     }
 }

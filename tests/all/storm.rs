@@ -242,6 +242,12 @@ fn good_runs_go_through_a_storm() {
         "memory grows: {quarters:.0?} MB by quarters, {listed} runs"
     );
     assert!(flat(settled), "at rest {at_rest:?}, in the end {settled:?}");
+    let unread = stage.pintle.log().matches("an execute could not be read").count() as u64;
+    let intervals = began.elapsed().as_secs() / 10 + 1;
+    assert!(
+        (1..=5 * intervals).contains(&unread),
+        "{unread} lines of requests that could not be read"
+    );
     for number in [0, stormy.len() - 1] {
         stage.arrives(&format!("storm-{number}"), ROWS);
     }

@@ -163,7 +163,6 @@ fn no_damage_is_silent_or_takes_more_than_it_hit() {
     for kind in [
         "sealed db",
         "sealed conf",
-        "sealed snapshot",
         "seal",
         "users",
         "delivered",

@@ -66,7 +66,7 @@ impl Narrator {
 
     /// A sentence within a step.
     pub(crate) fn say(&mut self, text: &str) -> io::Result<()> {
-        self.line(&format!("      {text}"))
+        self.line(format!("      {text}").trim_end())
     }
 
     /// A command that the reader could type.

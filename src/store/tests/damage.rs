@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn accounts(run: &RunRecord) {
+pub(super) fn accounts(run: &RunRecord) {
     assert_eq!(run.rows, run.events + run.dead_rows, "{run:?}");
     assert_eq!(run.events, run.delivered + run.pending + run.dead_events, "{run:?}");
     assert_eq!(
@@ -215,4 +215,61 @@ fn every_value_is_found_without_sled() {
             reader.value(number).unwrap().unwrap().to_vec()
         );
     }
+}
+
+#[test]
+fn a_large_event_that_a_kill_has_cut_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    store_run(&store, 1, "one", 20);
+    // The high-water mark is noted with the catalog's commit, and not again before its next change.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut unfinished = store.begin(new_run(2, "one")).unwrap();
+    let mut state = 1_u64;
+    let mut event = String::from("{\"n\":\"");
+    while event.len() < 4_000_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        event.push_str(&format!("{state:x}"));
+    }
+    event.push_str("\",\"messageId\":\"m\"");
+    unfinished.event(1, true, event.as_bytes(), &[]).unwrap();
+    while store.space().unwrap().bytes < 1_500_000 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let after = folder.path().join("after");
+    copy(&path, &after);
+    drop(unfinished);
+    // What was written last is not on the disk.
+    let segment =
+        super::super::database::Database::open(&after.join("segments/000001"), super::super::segment::SHAPE).unwrap();
+    let values: Vec<_> = segment
+        .db
+        .iter()
+        .map(std::result::Result::unwrap)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, _)| key)
+        .collect();
+    assert!(values.len() >= 4, "{} values", values.len());
+    for key in values.iter().rev().take(2) {
+        segment.db.remove(key).unwrap();
+    }
+    segment.sync().unwrap();
+    drop(segment);
+    for at in [2, 3] {
+        let (store, findings) = Store::open(&settings(&after), Timestamp(at)).unwrap();
+        assert_eq!(findings, []);
+        assert_eq!(std::fs::read_dir(after.join("set-aside")).unwrap().count(), 0);
+        let found = store.verify(|_| {}).unwrap();
+        assert_eq!((found.damaged, found.events), (Vec::new(), 18));
+        drop(store);
+    }
+    // Also where all of it has to be read again.
+    std::fs::remove_dir_all(after.join("catalog.1")).unwrap();
+    let (store, findings) = Store::open(&settings(&after), Timestamp(4)).unwrap();
+    assert!(
+        findings.iter().all(|finding| !finding.what.contains("damaged")),
+        "{findings:?}"
+    );
+    assert_eq!(drain(&store, "one", 100), expected(1, 20));
 }

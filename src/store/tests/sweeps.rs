@@ -298,3 +298,91 @@ fn what_is_old_expires_once_a_day() {
     assert_eq!(store.run(old.id).unwrap(), None);
     assert!(store.delivery(&[1; 32]).unwrap().is_none());
 }
+
+#[test]
+fn a_run_that_expired_does_not_come_back_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let settings = StoreSettings {
+        keep_delivered: Duration::ZERO,
+        ..settings(&path)
+    };
+    let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+    let old = store_run(&store, 1, "one", 100);
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings, Timestamp(2)).unwrap();
+    bury(&store, "one", 10);
+    let at = old.stored_at.unwrap();
+    const DAY: u64 = 86_400_000;
+    store.sweep(at.plus(DAY)).unwrap();
+    // Its dead letters are moved, and expire in the same sweep.
+    let swept = store.sweep(at.plus(92 * DAY)).unwrap();
+    assert!(swept.moved_bytes > 0 && swept.runs == 1, "{swept:?}");
+    let new = store_run(&store, 2, "one", 20);
+    let after = folder.path().join("after");
+    copy(&path, &after);
+    let settings = StoreSettings {
+        path: after,
+        ..settings
+    };
+    let (store, findings) = Store::open(&settings, Timestamp(3)).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(store.run(old.id).unwrap(), None);
+    assert_eq!(store.runs(None, 10).unwrap(), [new]);
+    assert_eq!(store.totals().0, 2);
+    assert_eq!(drain(&store, "one", 100), expected(2, 20));
+}
+
+#[test]
+fn a_lost_catalog_keeps_what_was_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let run = store_run(&store, 1, "one", 100);
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    bury(&store, "one", 50);
+    let mended = Mended {
+        stored_event: b"{\"n\":\"mended\",\"messageId\":\"m1-50\"".to_vec(),
+        own_timestamp: true,
+    };
+    assert_eq!(store.requeue(run.id, &[50], Some(mended), Timestamp(3)).unwrap(), 1);
+    bury(&store, "one", 50);
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings(&path), Timestamp(4)).unwrap();
+    store.sweep(Timestamp(1_700_000_003_000)).unwrap();
+    let before = letters(&store, run.id);
+    assert!(before.iter().any(|(row, _, event, _)| *row == 50
+        && String::from_utf8_lossy(event.as_deref().unwrap_or_default()).contains("mended")));
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
+    let (store, _) = Store::open(&keep_nothing(&path), Timestamp(5)).unwrap();
+    assert_eq!(letters(&store, run.id), before);
+    store.sweep(LATER).unwrap();
+    assert!(store.sweep(LATER.plus(1_000_000)).unwrap().segments > 0);
+    assert_eq!(letters(&store, run.id), before);
+    assert_eq!(store.verify(|_| {}).unwrap().damaged, []);
+}
+
+#[test]
+fn a_full_store_that_is_being_repaired_is_alive() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = StoreSettings {
+        max_bytes: 1,
+        ..settings(&folder.path().join("store"))
+    };
+    let (store, _) = Store::open(&full, Timestamp(1)).unwrap();
+    let refused = store.check_room().unwrap_err().to_string();
+    assert!(refused.contains("store.max_bytes"), "{refused}");
+    let (tell, told) = sync_channel(1);
+    let another = store.clone();
+    let asked = store.inner.sweeping.with(|_| {
+        std::thread::spawn(move || tell.send(another.check_alive()).unwrap());
+        told.recv_timeout(Duration::from_secs(20))
+    });
+    asked.unwrap().unwrap();
+}
