@@ -2,7 +2,8 @@
 //! are selected the counts are those of the records; else they are counted row by row.
 
 use crate::event::RunId;
-use crate::store::{Attempt, EventState as Stored, RunRecord, StoredEvent};
+use crate::event::words::counted;
+use crate::store::{Attempt, EventState as Stored, RunRecord, RunState, StoredEvent};
 
 use super::events::Walk;
 use super::out::{List, to_json};
@@ -77,7 +78,7 @@ impl Service {
                     let line = format!(
                         "{},{},{},{},{},{at},{}\n",
                         row.run,
-                        row.row,
+                        row.row.map(|row| row.to_string()).unwrap_or_default(),
                         csv(row.user.as_deref().unwrap_or("")),
                         row.state,
                         csv(row.reason.as_deref().unwrap_or("")),
@@ -166,6 +167,7 @@ impl Service {
         }
         let mut walk = Walk::new(self, selection);
         let mut scratch = Vec::new();
+        let mut damaged = None;
         for &id in runs {
             let Some(run) = self.store().run(id)? else { continue };
             if rows == AuditRows::Missing && run.pending + run.dead_rows + run.dead_events == 0 {
@@ -173,7 +175,9 @@ impl Service {
             }
             let attempts = self.store().attempts(id)?;
             let mut fault = None;
-            let more = walk.each(&run, &mut |row| {
+            let mut told = Counts::default();
+            let walked = walk.each(&run, &mut |row| {
+                count(row.state, &mut told);
                 if rows == AuditRows::Missing && row.state == Stored::Delivered {
                     return true;
                 }
@@ -184,22 +188,70 @@ impl Service {
                         false
                     }
                 }
-            })?;
+            });
             if let Some(fault) = fault {
                 return Err(fault);
             }
-            if !more {
-                return Ok(());
+            match walked {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // What is damaged is told when all the rest was given.
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                }
+            }
+            // The run as it is now: it may have gone on meanwhile.
+            let Some(run) = self.store().run(id)?.filter(|_| walk.matcher.is_all()) else {
+                continue;
+            };
+            for row in gone_rows(&run, &told, rows) {
+                if !visit(row)? {
+                    return Ok(());
+                }
             }
         }
-        Ok(())
+        damaged.map_or(Ok(()), Err)
     }
+}
+
+/// Rows that the run's record counts and that nothing else is left of: how many of each state.
+fn gone_rows(run: &RunRecord, told: &Counts, rows: AuditRows) -> Vec<AuditRow> {
+    let mut left = run.rows.saturating_sub(told.rows);
+    if run.state == RunState::Receiving {
+        left = 0;
+    }
+    let mut gone = Vec::new();
+    for (state, all, told) in [
+        (Stored::Pending, run.pending, told.waiting),
+        (Stored::Dead, run.dead_rows + run.dead_events, told.dead),
+        (Stored::Delivered, run.delivered, told.delivered),
+    ] {
+        let number = all.saturating_sub(told).min(left);
+        left -= number;
+        if number > 0 && (rows == AuditRows::All || state != Stored::Delivered) {
+            gone.push(AuditRow {
+                run: run.id,
+                row: None,
+                rows: Some(number),
+                user: None,
+                state: state.as_str().to_owned(),
+                reason: Some(format!(
+                    "{} that {} not stored here any more: which ones they were is not known",
+                    counted(number, "row"),
+                    if number == 1 { "is" } else { "are" }
+                )),
+                last_attempt: None,
+            });
+        }
+    }
+    gone
 }
 
 fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scratch: &mut Vec<u8>) -> AuditRow {
     AuditRow {
         run: run.id,
-        row: row.row,
+        row: Some(row.row),
+        rows: None,
         user: row
             .event
             .and_then(|event| Peek::into_open(event, scratch))
@@ -263,7 +315,48 @@ fn csv(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::csv;
+    use super::*;
+    use crate::admin::tests::{import, service};
+
+    #[test]
+    fn rows_that_are_only_counted_are_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, store) = service(folder.path());
+        let line = r#"{"type":"track","userId":"u","event":"e"}"#;
+        import(&service, &format!("{line}\n{line}\n")).unwrap();
+        let run = store.runs(None, 1).unwrap().remove(0);
+        assert_eq!((run.rows, run.pending), (2, 2));
+        let run = RunRecord {
+            rows: 2_005,
+            events: 2_004,
+            dead_rows: 1,
+            delivered: 2_000,
+            pending: 1,
+            dead_events: 3,
+            ..run
+        };
+        let all_told = Counts {
+            rows: 2_005,
+            ..Counts::default()
+        };
+        assert_eq!(gone_rows(&run, &all_told, AuditRows::All), []);
+        let told = Counts {
+            rows: 3,
+            dead: 2,
+            waiting: 1,
+            ..Counts::default()
+        };
+        let gone = gone_rows(&run, &told, AuditRows::All);
+        let numbers: Vec<_> = gone.iter().map(|row| (row.state.as_str(), row.row, row.rows)).collect();
+        assert_eq!(numbers, [("dead", None, Some(2)), ("delivered", None, Some(2_000))]);
+        let missing = gone_rows(&run, &told, AuditRows::Missing);
+        assert_eq!(missing, gone[..1]);
+        let reason = gone[0].reason.as_deref().unwrap_or_default();
+        assert!(
+            reason.starts_with("2 rows that are not stored here any more"),
+            "{reason}"
+        );
+    }
 
     #[test]
     fn a_field_of_csv_is_one_field() {

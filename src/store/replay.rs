@@ -193,8 +193,9 @@ impl Inner {
     pub(super) fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
         let destination = self.run(run)?.ok_or_else(|| not_here(run))?.destination;
         let state = self.destination_state(&destination)?;
-        self.change.with(|_| {
+        self.change.with(|totals| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
+            let before = record.state;
             if record.kind != super::RunKind::Replay {
                 return Err(Error::Refused {
                     what: format!("run {run} is no replay: only replays can be cancelled"),
@@ -231,6 +232,9 @@ impl Inner {
             changes.next_group();
             changes.remove(key);
             changes.put(keys::run(run), &record)?;
+            if totals.follow(before, record.state) {
+                changes.put(keys::TOTALS.to_vec(), totals)?;
+            }
             self.cut_references(run, kept, &mut changes)?;
             self.catalog.apply(changes)?;
             self.catalog.commit()?;
