@@ -250,7 +250,7 @@ impl Inner {
                         Ok(record) => record,
                         Err(what) => {
                             let place = format!("segment {} chunk {}", place.segment, place.value);
-                            damaged.get_or_insert(Error::damaged(place, what));
+                            damaged.get_or_insert_with(|| Error::damaged(place, what));
                             break;
                         }
                     };
