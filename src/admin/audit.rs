@@ -1,8 +1,8 @@
 //! `audit`: rows read = delivered + waiting + dead, per run and in all, and each row that did not arrive. Where only runs
 //! are selected the counts are those of the records; else they are counted row by row.
 
-use crate::event::RunId;
 use crate::event::words::counted;
+use crate::event::{RunId, Timestamp};
 use crate::store::{Attempt, EventState as Stored, RunRecord, RunState, StoredEvent};
 
 use super::events::Walk;
@@ -265,14 +265,36 @@ fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scrat
 /// The last attempt whose rows this one is among. A row that became no event was never sent.
 pub(super) fn last_attempt(row: &StoredEvent<'_>, attempts: &[Attempt]) -> Option<LastAttempt> {
     row.event?;
-    let attempt = attempts
-        .iter()
-        .rev()
-        .find(|attempt| (attempt.rows.0..=attempt.rows.1).contains(&row.row))?;
+    let attempt = attempts_with(row.row, row.state, row.times, row.dead_at, attempts).pop()?;
     Some(LastAttempt {
         at: attempt.at,
         answer: attempt.answer.clone(),
     })
+}
+
+/// The attempts that an event was in, as far as their first and last rows tell it. One that was mended for a row that became
+/// none (a letter, and never refused) was in none before it was requeued.
+pub(super) fn attempts_with(
+    row: u64,
+    state: Stored,
+    times: u32,
+    lettered_at: Option<Timestamp>,
+    attempts: &[Attempt],
+) -> Vec<&Attempt> {
+    let of_row = |attempt: &&Attempt| (attempt.rows.0..=attempt.rows.1).contains(&row);
+    let mut with: Vec<&Attempt> = attempts.iter().filter(of_row).collect();
+    if let Some(at) = lettered_at.filter(|_| times == 0) {
+        match state {
+            Stored::Pending => with.retain(|attempt| attempt.at >= at),
+            Stored::Delivered => {
+                with.retain(|attempt| attempt.at <= at);
+                let before = with.len().saturating_sub(1);
+                with.drain(..before);
+            }
+            Stored::Dead | Stored::Dropped => with.clear(),
+        }
+    }
+    with
 }
 
 const fn count(state: Stored, counts: &mut Counts) {
@@ -316,6 +338,27 @@ fn csv(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_that_was_mended_was_in_no_batch_before() {
+        let attempts = [(10, (1, 9)), (20, (3, 3)), (30, (1, 9))].map(|(at, rows)| Attempt {
+            at: Timestamp(at),
+            events: 1,
+            rows,
+            bytes: 1,
+            answer: "200 ok".to_owned(),
+            took: 1,
+        });
+        let with = |state, times, at: Option<i64>| -> Vec<i64> {
+            let found = attempts_with(3, state, times, at.map(Timestamp), &attempts);
+            found.into_iter().map(|attempt| attempt.at.0).collect()
+        };
+        assert_eq!(with(Stored::Delivered, 0, None), [10, 20, 30]);
+        assert_eq!(with(Stored::Pending, 1, Some(15)), [10, 20, 30]);
+        assert_eq!(with(Stored::Pending, 0, Some(15)), [20, 30]);
+        assert_eq!(with(Stored::Pending, 0, Some(31)), [0; 0]);
+        assert_eq!(with(Stored::Delivered, 0, Some(25)), [20]);
+    }
     use crate::admin::tests::{import, service};
 
     #[test]

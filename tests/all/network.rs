@@ -302,7 +302,10 @@ fn a_name_that_cannot_be_resolved_is_resolved_again_each_time() {
     let line = Line::new(gateway, &url, |config| config.started_by(&words));
     line.send("named", 200);
     let told = line.trouble();
-    assert!(told.contains("no connection") && told.contains("name not found"), "{told}");
+    assert!(
+        told.contains("no connection") && told.contains("name not found"),
+        "{told}"
+    );
     assert_eq!(line.pintle.backlog(), 200);
 
     fs::write(&hosts, format!("127.0.0.2 {UNKNOWN}\n")).unwrap();

@@ -254,10 +254,19 @@ fn accounts_hold_whatever_follows_whatever() {
     }
 }
 
+/// Whoever ends, also by a panic, ends the others.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Requests, a lane and an operator at once, as in a server.
 #[test]
 fn accounts_hold_while_runs_come_and_letters_are_requeued() {
-    const RUNS: u64 = 60;
+    const RUNS: u64 = 40;
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
     store.resolve(&destination("one")).unwrap();
@@ -271,6 +280,7 @@ fn accounts_hold_while_runs_come_and_letters_are_requeued() {
             sent.store(true, Ordering::SeqCst);
         });
         threads.spawn(|| {
+            let _ends = Ends(&ended);
             let mut dice = Dice(7);
             let mut queue = store.queue(&one(), Line::Live).unwrap();
             while !ended.load(Ordering::SeqCst) {
@@ -290,6 +300,7 @@ fn accounts_hold_while_runs_come_and_letters_are_requeued() {
             }
         });
         threads.spawn(|| {
+            let _ends = Ends(&ended);
             let begun = std::time::Instant::now();
             while !ended.load(Ordering::SeqCst) {
                 let all_sent = sent.load(Ordering::SeqCst);
