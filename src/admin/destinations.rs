@@ -1,5 +1,6 @@
 //! An operator's word to a destination: pause, resume, retry, rekey, probe.
 
+use crate::deliver::State;
 use crate::event::{DestinationId, Timestamp, WriteKey};
 use crate::rudderstack::{DataPlane, Probe};
 
@@ -46,7 +47,15 @@ impl Service {
         match word {
             Word::Pause => self.inner.lanes.pause(&id).await?,
             Word::Resume { bury } => self.inner.lanes.resume(&id, bury).await?,
-            Word::Retry => self.inner.lanes.retry(&id).await?,
+            Word::Retry => {
+                let status = self.inner.lanes.status(&id, 0, Timestamp::now());
+                if status.is_some_and(|status| status.state == State::Paused) {
+                    return Err(Fault::refused(format!(
+                        "{id} is paused by an operator, so nothing is tried; `pintle destinations resume {id}` lets it go on"
+                    )));
+                }
+                self.inner.lanes.retry(&id).await?;
+            }
             Word::Rekey { key, url } => {
                 if let Some(named) = self.named().into_iter().find(|named| named.id == id) {
                     // What the rekey takes the place of is what the configuration says now.

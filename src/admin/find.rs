@@ -46,6 +46,20 @@ impl Service {
         found.pop().map_or_else(|| Err(self.no_run(text)), Ok)
     }
 
+    /// The run whose id begins with a text, where a replay is meant.
+    pub(super) fn replay_by_prefix(&self, text: &str) -> Result<RunRecord, Fault> {
+        if self.is_run(text)? {
+            return self.run_by_prefix(text);
+        }
+        let newest = self.store().listed(RunList::Replays, None, PAGE)?;
+        let wanted = text.to_ascii_lowercase();
+        let nearest = newest.iter().max_by_key(|id| common(&id.to_string(), &wanted));
+        Err(Fault::not_found(nearest.map_or_else(
+            || format!("no replay \"{text}\": none is listed here yet"),
+            |id| format!("no replay begins with \"{text}\"; the nearest is {id}, and `pintle replay list` lists all"),
+        )))
+    }
+
     /// Whether a run's id begins with a text.
     pub(super) fn is_run(&self, text: &str) -> Result<bool, Fault> {
         match bounds(text) {

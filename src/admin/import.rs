@@ -135,7 +135,8 @@ impl Import<'_> {
         let taken = take(event, &demands)?;
         let calls = self.bare.len() as u128;
         if !self.bare.contains_key(&taken.action) {
-            let id = RunId::new(self.order.now, self.order.random.wrapping_add(calls));
+            // The calls differ early in the ids, so that their beginnings tell them apart.
+            let id = RunId::new(self.order.now, self.order.random.wrapping_add(calls << 72));
             let open = self.begin(id, taken.action)?;
             self.bare.insert(taken.action, open);
         }

@@ -225,7 +225,7 @@ impl Builder {
     /// The selection, if its parts go together.
     pub fn finish(self) -> Result<Selection, SelectionError> {
         if let (Some(since), Some(until)) = (self.selection.since, self.selection.until)
-            && since >= until
+            && since > until
         {
             return Err(SelectionError::Backwards { since, until });
         }

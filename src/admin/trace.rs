@@ -54,7 +54,7 @@ impl Service {
                     "in these bounds"
                 };
                 Err(Fault::not_found(format!(
-                    "\"{id}\" is no run, no webhook id and no messageId that is {place}; it may have left the history"
+                    "\"{id}\" is no run, no webhook id and no messageId that is {place}; it may have left the history, or be an execute's that was refused before it was known where its rows go, which is in the log alone"
                 )))
             }
         }
@@ -304,7 +304,9 @@ impl Service {
 }
 
 fn attempted(attempt: Attempt) -> Chapter {
-    let rows = match attempt.rows {
+    // Requeued events are sent in another order than they stand in their run.
+    let (one, other) = attempt.rows;
+    let rows = match (one.min(other), one.max(other)) {
         (first, last) if first == last => format!("row {first}"),
         (first, last) => format!("rows {first} to {last}"),
     };

@@ -1,7 +1,7 @@
 //! The way to a pintle: through `admin.sock` where a server runs, else to the same API in this process, over the store that
 //! nobody else has open. Both are HTTP/1.1, so both give the same bytes.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -347,11 +347,30 @@ async fn answers(socket: &Path) -> Result<bool, Expected> {
         Ok(Err(_)) => Ok(false),
         Err(_) => Err(failed(
             format!(
-                "{} took the connection and says nothing; look at the server's log, or stop it",
-                socket.display()
+                "the store {} is in use by process {}, which took the connection to its admin.sock and says nothing; look at its log, or stop it",
+                socket.parent().unwrap_or(socket).display(),
+                holder(socket)
             ),
             Some(Code::StoreInUse),
         )),
+    }
+}
+
+/// The process that has the store, by its lock file.
+fn holder(socket: &Path) -> String {
+    // No more is read than an id is long: whatever else stands there is not ours to print.
+    let mut text = [0; 20];
+    let read = std::fs::File::open(socket.with_file_name("lock")).and_then(|mut file| file.read(&mut text));
+    let digits: String = text
+        .iter()
+        .take(read.unwrap_or(0))
+        .map(|byte| char::from(*byte))
+        .take_while(char::is_ascii_digit)
+        .collect();
+    if digits.is_empty() {
+        "(unknown)".to_owned()
+    } else {
+        digits
     }
 }
 

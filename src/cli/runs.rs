@@ -96,7 +96,7 @@ impl RunsListArguments {
                 return client.stream(&client::path(&["runs"], query), |piece| output.bytes(piece));
             }
             query.push(("lines", "true".to_owned()));
-            let shown = list(client, &client::path(&["runs"], query), output)?;
+            let shown = list(client, &client::path(&["runs"], query), "no runs", output)?;
             if Some(shown) == usual {
                 output.talk(format!("the newest {shown}; `--limit` or a selection shows others"));
             }
@@ -105,8 +105,8 @@ impl RunsListArguments {
     }
 }
 
-/// A table of runs; gives how many there were.
-pub(super) fn list(client: &client::Client, path: &str, output: &mut Output) -> Result<u64, Expected> {
+/// A table of runs, or a word for none; gives how many there were.
+pub(super) fn list(client: &client::Client, path: &str, none: &str, output: &mut Output) -> Result<u64, Expected> {
     let mut rows = Listing::new(&[
         ("RUN", Align::Right),
         ("RECEIVED", Align::Right),
@@ -132,7 +132,7 @@ pub(super) fn list(client: &client::Client, path: &str, output: &mut Output) -> 
     })?;
     let shown = rows.finish(output)?;
     if shown == 0 {
-        output.talk("no runs");
+        output.talk(none);
     }
     Ok(shown)
 }

@@ -93,7 +93,14 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     let mut hub = config.hub.clone();
     hub.listen = serving.hub;
     match crate::looker::public_url(&hub) {
-        Ok(url) => output.talk(format!("Looker's hub URL: {url} (its token: `pintle token`)")),
+        Ok(url) => match token(&hub, std::io::stderr().is_terminal()) {
+            Some(Ok(token)) => {
+                output.talk(format!("Looker's hub URL: {url}"));
+                output.talk(format!("its token: {token}"));
+            }
+            Some(Err(error)) => output.warn(error.to_string()),
+            None => output.talk(format!("Looker's hub URL: {url} (its token: `pintle token`)")),
+        },
         Err(error) => output.warn(error.to_string()),
     }
     if let Some(admin) = serving.admin {
@@ -127,6 +134,11 @@ fn tell(serving: &Serving, config: &config::Config, output: &mut super::Output) 
     );
 }
 
+/// A token for Looker. Only for eyes: a log is read by others, and later.
+fn token(hub: &config::Hub, seen: bool) -> Option<Result<String, secrets::SecretError>> {
+    seen.then(|| Ok(secrets::mint(&hub.secret, &secrets::nonce()?)))
+}
+
 fn expected(error: &ServiceError) -> Expected {
     let code = match error {
         ServiceError::Unfit(unfit) => Some(unfit.code()),
@@ -145,4 +157,26 @@ fn expected(error: &ServiceError) -> Expected {
 
 const fn failed(message: String, code: Option<Code>) -> Expected {
     Expected::Failed { message, code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Secret;
+
+    #[test]
+    fn the_token_is_for_eyes_and_is_good() {
+        let hub = config::Hub {
+            secret: Secret::new("a-secret"),
+            ..config::Config::default().hub
+        };
+        assert!(token(&hub, false).is_none());
+        let token = token(&hub, true).unwrap().unwrap();
+        let tokens = crate::looker::Tokens::new(&hub.secret, &[]).unwrap();
+        assert!(
+            tokens
+                .check(Some(format!("Token token=\"{token}\"").as_bytes()))
+                .is_ok()
+        );
+    }
 }

@@ -130,7 +130,9 @@ fn repeated(times: u64, attempt: &Attempted, last: &str) -> String {
 }
 
 fn sent(attempt: &Attempted) -> String {
-    let rows = match attempt.rows {
+    // Requeued events are sent in another order than they stand in their run.
+    let (one, other) = attempt.rows;
+    let rows = match (one.min(other), one.max(other)) {
         (first, last) if first == last => format!("row {}", count(first)),
         (first, last) => format!("rows {} to {}", count(first), count(last)),
     };

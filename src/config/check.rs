@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::reading::Reading;
 
 pub(super) fn together(reading: &mut Reading) {
@@ -59,12 +59,20 @@ fn listeners_differ(reading: &mut Reading) {
     }
     let hub = reading.config.hub.listen;
     if hub.port() != 0 && reading.config.admin.listen == Some(hub) {
-        let place = reading.place("admin.listen");
-        reading.error(
-            place,
-            "admin.listen",
-            format!("{hub} is also hub.listen; give it a port of its own, or \"\" to turn it off"),
-        );
+        match reading.place("admin.listen") {
+            // What was written is the hub's: that has a line.
+            Place::Default => {
+                let place = reading.place("hub.listen");
+                let message = format!(
+                    "{hub} is also admin.listen, which has it where nothing else is set; give one of them a port of its own, or admin.listen \"\" to turn it off"
+                );
+                reading.error(place, "hub.listen", message);
+            }
+            place => {
+                let message = format!("{hub} is also hub.listen; give it a port of its own, or \"\" to turn it off");
+                reading.error(place, "admin.listen", message);
+            }
+        }
     }
 }
 

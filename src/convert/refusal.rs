@@ -57,7 +57,10 @@ impl Refusal {
             kind,
             row: rows,
             at,
-            message: format!("{what} after {rows} rows (byte {at}){detail}"),
+            message: format!(
+                "{what} after {} (byte {at}){detail}",
+                crate::event::words::counted(rows, "row")
+            ),
         }
     }
 }

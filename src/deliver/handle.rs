@@ -27,10 +27,10 @@ pub struct LaneGone;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Machine(Event),
-    /// The same, answered when the machine has heard it, its notices were told and its status is shown.
+    /// For the machine; answered when the machine has heard it, its notices were told and its status is shown.
     Told(Event, oneshot::Sender<()>),
-    Rekey(Box<Destination>),
+    /// Answered like `Told`.
+    Rekey(Box<Destination>, oneshot::Sender<()>),
     /// Other settings, of the client too.
     Reconfigure(Limits),
     Probe(oneshot::Sender<Probe>, Duration),
@@ -62,12 +62,14 @@ impl Handle {
 
     /// The next attempt is made now.
     pub async fn retry(&self) -> Result<(), LaneGone> {
-        self.command(Command::Machine(Event::Retry)).await
+        self.tell(Event::Retry).await
     }
 
     /// The backlog goes on under another key or URL.
     pub async fn rekey(&self, destination: Destination) -> Result<(), LaneGone> {
-        self.command(Command::Rekey(Box::new(destination))).await
+        let (sender, told) = oneshot::channel();
+        self.command(Command::Rekey(Box::new(destination), sender)).await?;
+        told.await.map_err(|_| LaneGone)
     }
 
     pub(super) async fn reconfigure(&self, limits: Limits) -> Result<(), LaneGone> {

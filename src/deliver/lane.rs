@@ -362,12 +362,12 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     /// Does what a command wants at once; what the machine must hear of is returned.
     fn obey(&mut self, command: Option<Command>) -> Option<Event> {
         match command {
-            Some(Command::Machine(event)) => Some(event),
             Some(Command::Told(event, sender)) => {
                 self.telling.push(sender);
                 Some(event)
             }
-            Some(Command::Rekey(destination)) => {
+            Some(Command::Rekey(destination, sender)) => {
+                self.telling.push(sender);
                 self.gateway = Arc::new(self.connect.connect(&destination));
                 self.destination.clone_from(&destination);
                 Some(Event::Rekeyed(destination))

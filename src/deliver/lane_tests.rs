@@ -100,12 +100,27 @@ async fn what_the_store_did_not_take_is_not_counted() {
 }
 
 #[tokio::test]
+async fn what_it_is_told_is_shown_when_that_returns() {
+    let (lanes, handle) = begin(&Taker::default(), &Arc::default());
+    for _ in 0..50 {
+        handle.pause().await.unwrap();
+        assert_eq!(handle.status().state, State::Paused);
+        handle.rekey(destination()).await.unwrap();
+        assert_eq!(handle.status().state, State::Paused);
+        handle.resume(false).await.unwrap();
+        assert_eq!(handle.status().state, State::Idle);
+        handle.retry().await.unwrap();
+    }
+    lanes.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_lane_that_panics_says_so() {
     let (taker, told) = (Taker::default(), Arc::default());
     let (lanes, handle) = begin(&taker, &told);
     assert_eq!(handle.status().state, State::Idle);
     taker.rotten.store(true, Ordering::Relaxed);
-    handle.rekey(destination()).await.unwrap();
+    handle.rekey(destination()).await.unwrap_err();
     let mut status = handle.watch();
     let held = status.wait_for(|status| status.state == State::Held);
     let held = tokio::time::timeout(Duration::from_secs(5), held).await;

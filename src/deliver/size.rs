@@ -8,6 +8,10 @@ const START_BYTES: usize = 500_000;
 const START_EVENTS: usize = 2_000;
 const GROW_BYTES: usize = 250_000;
 const GROW_EVENTS: usize = 2_000;
+/// After a 429 a batch grows by this part of its events,
+const CAUTION: usize = 16;
+/// and by twice as much when so many have passed: the limit may be gone.
+const CALM: u32 = 20;
 const MAX_EVENTS: usize = 20_000;
 /// Below this, halving the bytes does no more: one event is always allowed.
 const MIN_BYTES: usize = 4_096;
@@ -38,6 +42,10 @@ pub(super) struct Size {
     bytes: usize,
     events: usize,
     max_bytes: usize,
+    /// Full batches let the next one hold so many events more.
+    growth: usize,
+    /// Full batches that passed since the growth was set.
+    calm: u32,
     /// This lane's part of the memory that all lanes share.
     share: usize,
     too_large: Option<usize>,
@@ -51,6 +59,8 @@ impl Size {
             bytes: START_BYTES,
             events: START_EVENTS,
             max_bytes: max_bytes.max(MIN_BYTES),
+            growth: GROW_EVENTS,
+            calm: 0,
             share: usize::MAX,
             too_large,
             ramp: None,
@@ -103,7 +113,12 @@ impl Size {
                 self.bytes = self.bytes.saturating_add(GROW_BYTES).min(self.ceiling());
             }
             if sent.events.saturating_mul(2) >= self.events {
-                self.events = self.events.saturating_add(GROW_EVENTS).min(MAX_EVENTS);
+                self.events = self.events.saturating_add(self.growth).min(MAX_EVENTS);
+                self.calm += 1;
+                if self.calm == CALM {
+                    self.growth = self.growth.saturating_mul(2).min(GROW_EVENTS);
+                    self.calm = 0;
+                }
             }
         }
     }
@@ -112,6 +127,13 @@ impl Size {
     pub(super) fn halve(&mut self, sent: Room) {
         self.bytes = (self.bytes.min(sent.bytes) / 2).max(MIN_BYTES);
         self.events = (self.events.min(sent.events) / 2).max(1);
+    }
+
+    /// 429: half as many events, and from there on slowly towards the limit, which is somewhere below what was sent.
+    pub(super) fn throttled(&mut self, sent: Room) {
+        self.halve(sent);
+        self.growth = (self.events / CAUTION).max(1);
+        self.calm = 0;
     }
 
     /// 413: never this many bytes again. True where that is news.
@@ -222,6 +244,35 @@ mod tests {
         }
         assert!(lost <= 1, "{lost} of 200 batches were lost");
         assert!(size.room().bytes <= 400_000);
+    }
+
+    #[test]
+    fn a_rate_limit_is_approached_slowly_and_forgotten_when_it_is_gone() {
+        let mut size = Size::new(4_000_000, Learned::default());
+        let send = |size: &mut Size, limit: usize| {
+            let sent = Room {
+                bytes: 100 * size.room().events,
+                events: size.room().events,
+            };
+            if sent.events > limit {
+                size.throttled(sent);
+            } else {
+                size.passed(sent, Duration::ZERO);
+            }
+            sent.events > limit
+        };
+        for limit in [10, 500] {
+            // It may take some to find the limit.
+            for _ in 0..400 {
+                send(&mut size, limit);
+            }
+            let refused = (0..60).filter(|_| send(&mut size, limit)).count();
+            assert!((1..=12).contains(&refused), "{refused} of 60 were refused at {limit}");
+        }
+        for _ in 0..300 {
+            assert!(!send(&mut size, MAX_EVENTS));
+        }
+        assert_eq!(size.room().events, MAX_EVENTS);
     }
 
     #[test]

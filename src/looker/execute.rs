@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::spool::Base64Reader;
 use super::{Parts, Phase};
 use crate::event::Timestamp;
+use crate::event::words::counted;
 use crate::store::{NewRun, RunRecord};
 
 /// One run on its way.
@@ -116,7 +117,8 @@ impl<I: Intake, C: Converters> Run<I, C> {
             // Its writer, which went with the panic, has listed it; these words say more than the writer's.
             Err(Ended::Died(rows)) => {
                 let text = format!(
-                    "pintle met a defect of its own after {rows} rows and kept nothing of the run; its log says more, please report it (run {})",
+                    "pintle met a defect of its own after {} and kept nothing of the run; its log says more, please report it (run {})",
+                    counted(rows, "row"),
                     new_run.id
                 );
                 Err(self.list(new_run, rows, Answer::failure(500, text)).await)
@@ -212,7 +214,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
                     }
                     () = tokio::time::sleep_until(deadline) => {
                         let limit = duration(self.settings.run_timeout);
-                        let text = format!("the run took longer than {limit} (hub.run_timeout), after {} rows; nothing of it was kept. Raise it, or send fewer rows", progress.rows());
+                        let text = format!("the run took longer than {limit} (hub.run_timeout), after {}; nothing of it was kept. Raise it, or send fewer rows", counted(progress.rows(), "row"));
                         progress.stop(Answer::failure(504, text));
                         break;
                     }

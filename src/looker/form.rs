@@ -9,7 +9,7 @@ use super::settings::{Limits, Settings};
 use crate::event::Action;
 
 /// The fields: `event` for track, and with named destinations a choice of them.
-fn fields(action: Action, names: &[&str]) -> Vec<Value> {
+pub(super) fn fields(action: Action, names: &[&str]) -> Vec<Value> {
     let mut fields = Vec::new();
     if action == Action::Track {
         fields.push(json!({

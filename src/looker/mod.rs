@@ -285,7 +285,8 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         let request = match request::read(body, &self.read_limits()).await {
             Ok(received) => received.request,
             Err(error) => {
-                let value = json!({"fields": [], "error": error.to_string()});
+                let names: Vec<&str> = settings.named.iter().map(|one| one.name.as_str()).collect();
+                let value = json!({"fields": form::fields(action, &names), "error": error.to_string()});
                 return reply::json(StatusCode::OK, &value);
             }
         };

@@ -13,6 +13,7 @@ use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
+use crate::event::words::counted;
 use crate::store::{Closing, RunRecord};
 
 /// Pieces of a download that wait for the converter.
@@ -68,8 +69,9 @@ impl Failure {
     fn answer(self, rows: u64) -> Answer {
         if self.counted {
             let text = format!(
-                "{} after {rows} rows; nothing of it was kept, send it again",
-                self.message
+                "{} after {}; nothing of it was kept, send it again",
+                self.message,
+                counted(rows, "row")
             );
             return Answer::failure(self.http_code, text);
         }

@@ -41,11 +41,16 @@ pub enum Rejected {
         "No authorization token. In Looker under Admin > Actions, edit this hub and paste the token that `pintle token` prints as its authorization token."
     )]
     Missing,
-    /// Another scheme, or no `nonce/digest` in it.
+    /// Another scheme.
     #[error(
         "The Authorization header is not of the form Token token=\"…\". In Looker under Admin > Actions, edit this hub and paste the whole token that `pintle token` prints, without quotes or blanks."
     )]
     Malformed,
+    /// No `nonce/digest`.
+    #[error(
+        "The authorization token is none that a hub makes, or only a part of one. In Looker under Admin > Actions, edit this hub and paste the whole token that `pintle token` prints, without quotes or blanks."
+    )]
+    Partial,
     /// Made with another secret.
     #[error(
         "The authorization token was not made with this hub's secret. Paste the token that `pintle token` prints into Looker under Admin > Actions, or put the secret it was made with into hub.previous_secrets."
@@ -82,10 +87,10 @@ impl Tokens {
             return Err(Rejected::Missing);
         }
         let token = token_of(header).ok_or(Rejected::Malformed)?;
-        let (nonce, given) = token.rsplit_once('/').ok_or(Rejected::Malformed)?;
-        let given = unhex::<64>(given).ok_or(Rejected::Malformed)?;
+        let (nonce, given) = token.rsplit_once('/').ok_or(Rejected::Partial)?;
+        let given = unhex::<64>(given).ok_or(Rejected::Partial)?;
         if nonce.is_empty() {
-            return Err(Rejected::Malformed);
+            return Err(Rejected::Partial);
         }
         // Every secret is tried, so that the time does not tell which one fitted.
         let mut fits = Choice::from(0);
@@ -177,12 +182,12 @@ mod tests {
             (format!("Token token=\"{foreign}\""), Err(Rejected::Wrong)),
             (format!("Token token=\"{unsigned}\""), Err(Rejected::Wrong)),
             (format!("Token token=\"x{good}\""), Err(Rejected::Wrong)),
-            (format!("Token token=\"{good}0\""), Err(Rejected::Malformed)),
-            (format!("Token token=\"{no_nonce}\""), Err(Rejected::Malformed)),
+            (format!("Token token=\"{good}0\""), Err(Rejected::Partial)),
+            (format!("Token token=\"{no_nonce}\""), Err(Rejected::Partial)),
             (format!("Bearer {good}"), Err(Rejected::Malformed)),
             (format!("Token token=\"{good}"), Err(Rejected::Malformed)),
-            ("Token token=\"abc/def\"".to_owned(), Err(Rejected::Malformed)),
-            ("Token token=\"\"".to_owned(), Err(Rejected::Malformed)),
+            ("Token token=\"abc/def\"".to_owned(), Err(Rejected::Partial)),
+            ("Token token=\"\"".to_owned(), Err(Rejected::Partial)),
             ("Token".to_owned(), Err(Rejected::Malformed)),
             (" ".to_owned(), Err(Rejected::Missing)),
             (

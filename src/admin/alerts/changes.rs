@@ -183,9 +183,15 @@ impl Changes {
 
 fn of_dead(id: &DestinationId, count: u64, run: Option<RunId>, now: Timestamp) -> Alert {
     let (letters, lie) = if count == 1 {
-        ("1 dead letter".to_owned(), "lies")
+        (
+            "1 dead letter".to_owned(),
+            "it lies there until somebody sends it again",
+        )
     } else {
-        (format!("{count} dead letters"), "lie")
+        (
+            format!("{count} dead letters"),
+            "they lie there until somebody sends them again",
+        )
     };
     Alert {
         dead_letters: Some(count),
@@ -194,9 +200,7 @@ fn of_dead(id: &DestinationId, count: u64, run: Option<RunId>, now: Timestamp) -
             "dead_letters",
             id,
             now,
-            format!(
-                "{letters} for {id}: the console and `pintle dead list` say why, and they {lie} there until somebody sends them again."
-            ),
+            format!("{letters} for {id}: the console and `pintle dead list` say why, and {lie}."),
         )
     }
 }

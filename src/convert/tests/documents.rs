@@ -83,7 +83,7 @@ fn a_document_that_is_no_result_says_what_it_is() {
             r#"{"data":[{}]}"#,
             RefusedKind::NotAResult,
             13,
-            "the body is no result of Looker's: it has rows but no `fields` after 1 rows (byte 13)",
+            "the body is no result of Looker's: it has rows but no `fields` after 1 row (byte 13)",
         ),
         (
             r#"{"data":[],"data":[]}"#,
@@ -101,19 +101,19 @@ fn a_document_that_is_no_result_says_what_it_is() {
             r#"{"data":[{}],}"#,
             RefusedKind::Malformed,
             13,
-            "the result is malformed: a key in quotes expected after 1 rows (byte 13)",
+            "the result is malformed: a key in quotes expected after 1 row (byte 13)",
         ),
         (
             r#"{"data":[{},]}"#,
             RefusedKind::Malformed,
             12,
-            "the result is malformed: a value expected after 1 rows (byte 12)",
+            "the result is malformed: a value expected after 1 row (byte 12)",
         ),
         (
             r#"{"data":[{}}"#,
             RefusedKind::Malformed,
             11,
-            "the result is malformed: `,` or `]` expected after 1 rows (byte 11)",
+            "the result is malformed: `,` or `]` expected after 1 row (byte 11)",
         ),
         (
             r#"{"data":[{"#,
@@ -186,7 +186,7 @@ fn what_looker_says_of_a_failed_query_is_quoted() {
                     (
                         RefusedKind::QueryFailed,
                         1,
-                        format!("the query failed in Looker after 1 rows (byte {at}): {said}")
+                        format!("the query failed in Looker after 1 row (byte {at}): {said}")
                     )
                 );
             }
@@ -204,7 +204,7 @@ fn what_looker_says_of_a_failed_query_is_quoted() {
             RefusedKind::QueryFailed,
             1,
             at,
-            format!("the query failed in Looker after 1 rows (byte {at}): killed: \"time\" out")
+            format!("the query failed in Looker after 1 row (byte {at}): killed: \"time\" out")
         )
     );
 }
@@ -277,7 +277,7 @@ fn limits_are_exact_and_refuse_for_ever() {
             assert!(
                 refused
                     .message
-                    .starts_with(&format!("row 2 has more than {max_row_bytes} bytes after 1 rows")),
+                    .starts_with(&format!("row 2 has more than {max_row_bytes} bytes after 1 row")),
                 "{}",
                 refused.message
             );

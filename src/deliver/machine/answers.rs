@@ -60,7 +60,7 @@ impl Machine {
             }
             Verdict::Held(hold) => self.held(hold, words, now, random, step),
             Verdict::Throttled => {
-                self.size.halve(room);
+                self.size.throttled(room);
                 self.drop_suspicion();
                 let reason = "the gateway's rate limit (429)".to_owned();
                 self.fail(reason, words, retry_after, now, random, step);

@@ -87,19 +87,19 @@ async fn bad_downloads() {
         (
             "cut",
             vec![Step::Send(chunked.clone())],
-            vec!["broke off", "after 1 rows"],
+            vec!["broke off", "after 1 row"],
         ),
         (
             "cut length",
             vec![Step::Send(
                 b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\none\n".to_vec(),
             )],
-            vec!["broke off", "after 1 rows"],
+            vec!["broke off", "after 1 row"],
         ),
         (
             "clean end, no end line",
             vec![Step::Send(http("200 OK", "", b"one\n"))],
-            vec!["ended early, after 1 rows"],
+            vec!["ended early, after 1 row"],
         ),
         (
             "no answer",
@@ -114,7 +114,7 @@ async fn bad_downloads() {
         (
             "silent",
             vec![Step::Send(chunked), Step::Wait(5000)],
-            vec!["looker.idle_timeout", "after 1 rows"],
+            vec!["looker.idle_timeout", "after 1 row"],
         ),
         (
             "brotli",
