@@ -125,17 +125,19 @@ fn each_row(client: &Client, path: &str, audit: &Audit, output: &mut Output) -> 
         ("REASON", Align::Left),
     ]);
     client.each(path, |row: AuditRow| {
-        let last = row
-            .last_attempt
-            .map(|last| format!("{} at {}", last.answer, output.time(last.at)));
+        // What the gateway said last is why a row still waits; a dead one's reason holds its own answer.
+        let (last, answer) = row.last_attempt.map_or_else(
+            || ("-".to_owned(), String::new()),
+            |last| (listing::day_and_time(last.at, output), last.answer),
+        );
         rows.row(
             [
                 listing::short(&row.run.to_string()),
                 row.row.map_or_else(|| "-".to_owned(), count),
                 row.user.unwrap_or_else(|| "-".to_owned()),
                 row.state,
-                last.unwrap_or_else(|| "-".to_owned()),
-                row.reason.unwrap_or_default(),
+                last,
+                row.reason.unwrap_or(answer),
             ],
             output,
         )

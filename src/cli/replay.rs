@@ -108,7 +108,7 @@ impl ReplayArguments {
                 if output.json {
                     return client.stream(&client::plain(&["replay"]), |piece| output.bytes(piece));
                 }
-                runs::list(client, &client::path(&["replay"], [("lines", "true")]), output)?;
+                runs::list(client, &client::path(&["replay"], [("lines", "true")]), "no replays", output)?;
                 Ok(())
             }),
             ReplayTask::Cancel(cancel) => client::with(session, Missing::Refuse, |client, output| {
