@@ -1,8 +1,9 @@
 //! `audit`: rows read = delivered + waiting + dead, per run and in all, and each row that did not arrive. Where only runs
 //! are selected the counts are those of the records; else they are counted row by row.
 
-use crate::event::RunId;
-use crate::store::{Attempt, EventState as Stored, RunRecord, StoredEvent};
+use crate::event::words::counted;
+use crate::event::{RunId, Timestamp};
+use crate::store::{Attempt, EventState as Stored, RunRecord, RunState, StoredEvent};
 
 use super::events::Walk;
 use super::out::{List, to_json};
@@ -77,7 +78,7 @@ impl Service {
                     let line = format!(
                         "{},{},{},{},{},{at},{}\n",
                         row.run,
-                        row.row,
+                        row.row.map(|row| row.to_string()).unwrap_or_default(),
                         csv(row.user.as_deref().unwrap_or("")),
                         row.state,
                         csv(row.reason.as_deref().unwrap_or("")),
@@ -166,6 +167,7 @@ impl Service {
         }
         let mut walk = Walk::new(self, selection);
         let mut scratch = Vec::new();
+        let mut damaged = None;
         for &id in runs {
             let Some(run) = self.store().run(id)? else { continue };
             if rows == AuditRows::Missing && run.pending + run.dead_rows + run.dead_events == 0 {
@@ -173,7 +175,9 @@ impl Service {
             }
             let attempts = self.store().attempts(id)?;
             let mut fault = None;
-            let more = walk.each(&run, &mut |row| {
+            let mut told = Counts::default();
+            let walked = walk.each(&run, &mut |row| {
+                count(row.state, &mut told);
                 if rows == AuditRows::Missing && row.state == Stored::Delivered {
                     return true;
                 }
@@ -184,22 +188,70 @@ impl Service {
                         false
                     }
                 }
-            })?;
+            });
             if let Some(fault) = fault {
                 return Err(fault);
             }
-            if !more {
-                return Ok(());
+            match walked {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // What is damaged is told when all the rest was given.
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                }
+            }
+            // The run as it is now: it may have gone on meanwhile.
+            let Some(run) = self.store().run(id)?.filter(|_| walk.matcher.is_all()) else {
+                continue;
+            };
+            for row in gone_rows(&run, &told, rows) {
+                if !visit(row)? {
+                    return Ok(());
+                }
             }
         }
-        Ok(())
+        damaged.map_or(Ok(()), Err)
     }
+}
+
+/// Rows that the run's record counts and that nothing else is left of: how many of each state.
+fn gone_rows(run: &RunRecord, told: &Counts, rows: AuditRows) -> Vec<AuditRow> {
+    let mut left = run.rows.saturating_sub(told.rows);
+    if run.state == RunState::Receiving {
+        left = 0;
+    }
+    let mut gone = Vec::new();
+    for (state, all, told) in [
+        (Stored::Pending, run.pending, told.waiting),
+        (Stored::Dead, run.dead_rows + run.dead_events, told.dead),
+        (Stored::Delivered, run.delivered, told.delivered),
+    ] {
+        let number = all.saturating_sub(told).min(left);
+        left -= number;
+        if number > 0 && (rows == AuditRows::All || state != Stored::Delivered) {
+            gone.push(AuditRow {
+                run: run.id,
+                row: None,
+                rows: Some(number),
+                user: None,
+                state: state.as_str().to_owned(),
+                reason: Some(format!(
+                    "{} that {} not stored here any more: which ones they were is not known",
+                    counted(number, "row"),
+                    if number == 1 { "is" } else { "are" }
+                )),
+                last_attempt: None,
+            });
+        }
+    }
+    gone
 }
 
 fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scratch: &mut Vec<u8>) -> AuditRow {
     AuditRow {
         run: run.id,
-        row: row.row,
+        row: Some(row.row),
+        rows: None,
         user: row
             .event
             .and_then(|event| Peek::into_open(event, scratch))
@@ -213,14 +265,36 @@ fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scrat
 /// The last attempt whose rows this one is among. A row that became no event was never sent.
 pub(super) fn last_attempt(row: &StoredEvent<'_>, attempts: &[Attempt]) -> Option<LastAttempt> {
     row.event?;
-    let attempt = attempts
-        .iter()
-        .rev()
-        .find(|attempt| (attempt.rows.0..=attempt.rows.1).contains(&row.row))?;
+    let attempt = attempts_with(row.row, row.state, row.times, row.dead_at, attempts).pop()?;
     Some(LastAttempt {
         at: attempt.at,
         answer: attempt.answer.clone(),
     })
+}
+
+/// The attempts that an event was in, as far as their first and last rows tell it. One that was mended for a row that became
+/// none (a letter, and never refused) was in none before it was requeued.
+pub(super) fn attempts_with(
+    row: u64,
+    state: Stored,
+    times: u32,
+    lettered_at: Option<Timestamp>,
+    attempts: &[Attempt],
+) -> Vec<&Attempt> {
+    let of_row = |attempt: &&Attempt| (attempt.rows.0..=attempt.rows.1).contains(&row);
+    let mut with: Vec<&Attempt> = attempts.iter().filter(of_row).collect();
+    if let Some(at) = lettered_at.filter(|_| times == 0) {
+        match state {
+            Stored::Pending => with.retain(|attempt| attempt.at >= at),
+            Stored::Delivered => {
+                with.retain(|attempt| attempt.at <= at);
+                let before = with.len().saturating_sub(1);
+                with.drain(..before);
+            }
+            Stored::Dead | Stored::Dropped => with.clear(),
+        }
+    }
+    with
 }
 
 const fn count(state: Stored, counts: &mut Counts) {
@@ -263,7 +337,69 @@ fn csv(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::csv;
+    use super::*;
+
+    #[test]
+    fn an_event_that_was_mended_was_in_no_batch_before() {
+        let attempts = [(10, (1, 9)), (20, (3, 3)), (30, (1, 9))].map(|(at, rows)| Attempt {
+            at: Timestamp(at),
+            events: 1,
+            rows,
+            bytes: 1,
+            answer: "200 ok".to_owned(),
+            took: 1,
+        });
+        let with = |state, times, at: Option<i64>| -> Vec<i64> {
+            let found = attempts_with(3, state, times, at.map(Timestamp), &attempts);
+            found.into_iter().map(|attempt| attempt.at.0).collect()
+        };
+        assert_eq!(with(Stored::Delivered, 0, None), [10, 20, 30]);
+        assert_eq!(with(Stored::Pending, 1, Some(15)), [10, 20, 30]);
+        assert_eq!(with(Stored::Pending, 0, Some(15)), [20, 30]);
+        assert_eq!(with(Stored::Pending, 0, Some(31)), [0; 0]);
+        assert_eq!(with(Stored::Delivered, 0, Some(25)), [20]);
+    }
+    use crate::admin::tests::{import, service};
+
+    #[test]
+    fn rows_that_are_only_counted_are_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, store) = service(folder.path());
+        let line = r#"{"type":"track","userId":"u","event":"e"}"#;
+        import(&service, &format!("{line}\n{line}\n")).unwrap();
+        let run = store.runs(None, 1).unwrap().remove(0);
+        assert_eq!((run.rows, run.pending), (2, 2));
+        let run = RunRecord {
+            rows: 2_005,
+            events: 2_004,
+            dead_rows: 1,
+            delivered: 2_000,
+            pending: 1,
+            dead_events: 3,
+            ..run
+        };
+        let all_told = Counts {
+            rows: 2_005,
+            ..Counts::default()
+        };
+        assert_eq!(gone_rows(&run, &all_told, AuditRows::All), []);
+        let told = Counts {
+            rows: 3,
+            dead: 2,
+            waiting: 1,
+            ..Counts::default()
+        };
+        let gone = gone_rows(&run, &told, AuditRows::All);
+        let numbers: Vec<_> = gone.iter().map(|row| (row.state.as_str(), row.row, row.rows)).collect();
+        assert_eq!(numbers, [("dead", None, Some(2)), ("delivered", None, Some(2_000))]);
+        let missing = gone_rows(&run, &told, AuditRows::Missing);
+        assert_eq!(missing, gone[..1]);
+        let reason = gone[0].reason.as_deref().unwrap_or_default();
+        assert!(
+            reason.starts_with("2 rows that are not stored here any more"),
+            "{reason}"
+        );
+    }
 
     #[test]
     fn a_field_of_csv_is_one_field() {

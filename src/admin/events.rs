@@ -71,10 +71,11 @@ impl Service {
         let selection = self.resolved(selection)?;
         let (mut json, mut text) = (Vec::new(), Vec::new());
         let mut walk = Walk::new(self, &selection);
+        let mut damaged = None;
         for id in self.runs_with_events(&selection)? {
             let Some(run) = self.store().run(id)? else { continue };
             let mut fault = None;
-            let more = walk.each(&run, &mut |row| {
+            let walked = walk.each(&run, &mut |row| {
                 let Some(event) = row.event else { return out.is_wanted() };
                 json.clear();
                 json.extend_from_slice(event);
@@ -90,15 +91,20 @@ impl Service {
                         false
                     }
                 }
-            })?;
+            });
             if let Some(fault) = fault {
                 return Err(fault);
             }
-            if !more {
-                break;
+            match walked {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What is damaged is told when all the rest was given.
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                }
             }
         }
-        Ok(())
+        damaged.map_or(Ok(()), Err)
     }
 
     /// Whether a run has any event of a selection: true at once where only runs are selected.

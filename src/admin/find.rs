@@ -215,7 +215,7 @@ impl Service {
     pub(super) fn runs_with_events(&self, selection: &Selection) -> Result<Vec<RunId>, Fault> {
         let mut ids = Vec::new();
         self.each_selected(RunList::All, selection, &mut |run| {
-            if selection.matches_events_of(&run) && run.rows > 0 {
+            if selection.matches_events_of(&run) && (run.rows > 0 || !selection.runs.is_empty()) {
                 ids.push(run.id);
             }
             Ok(true)

@@ -97,7 +97,10 @@ pub(super) fn take(event: &RawValue, demands: &Demands<'_>) -> Result<Taken, Fau
 fn stored_form(object: &RawObject<'_>, message_id: &str) -> Result<Vec<u8>, Fault> {
     let mut stored = vec![b'{'];
     for (key, value) in &object.0 {
-        if matches!(key.as_str(), "messageId" | "sentAt") {
+        if matches!(
+            key.as_str(),
+            "messageId" | "sentAt" | "receivedAt" | "rudderId" | "request_ip"
+        ) {
             continue;
         }
         if stored.len() > 1 {
@@ -105,11 +108,49 @@ fn stored_form(object: &RawObject<'_>, message_id: &str) -> Result<Vec<u8>, Faul
         }
         stored.extend_from_slice(&super::out::to_json(key)?);
         stored.push(b':');
-        compact(value.get(), &mut stored);
+        if key == "context" {
+            put_context(value, &mut stored)?;
+        } else {
+            compact(value.get(), &mut stored);
+        }
     }
     stored.extend_from_slice(b",\"messageId\":");
     stored.extend_from_slice(&super::out::to_json(&message_id)?);
     Ok(stored)
+}
+
+/// A context without the marks of a server's own jobs, which a gateway takes for an order.
+fn put_context(context: &RawValue, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let put = |object: &RawObject<'_>, left_out: &[&str], out: &mut Vec<u8>| -> Result<(), Fault> {
+        out.push(b'{');
+        let members = object.0.iter().filter(|(key, _)| !left_out.contains(&key.as_str()));
+        for (number, (key, value)) in members.enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&super::out::to_json(key)?);
+            out.push(b':');
+            compact(value.get(), out);
+        }
+        Ok(())
+    };
+    let Ok(object) = serde_json::from_str::<RawObject<'_>>(context.get()) else {
+        compact(context.get(), out);
+        return Ok(());
+    };
+    let sources = object.member("sources").map(RawValue::get);
+    let Some(Ok(sources)) = sources.map(serde_json::from_str::<RawObject<'_>>) else {
+        compact(context.get(), out);
+        return Ok(());
+    };
+    put(&object, &["sources"], out)?;
+    if object.0.len() > 1 {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"sources\":");
+    put(&sources, &["job_run_id", "task_run_id"], out)?;
+    out.extend_from_slice(b"}}");
+    Ok(())
 }
 
 fn action_of(object: &RawObject<'_>) -> Result<Action, &'static str> {
@@ -257,5 +298,26 @@ mod tests {
             let said = taken(event, Some("kept")).unwrap_err();
             assert!(said.starts_with(&format!("line 7: {why}")), "{event}: {said}");
         }
+    }
+
+    #[test]
+    fn what_only_a_server_may_say_is_left_out() {
+        let stored = |event: &str| String::from_utf8(taken(event, None).unwrap().stored).unwrap();
+        let base = r#""type":"track","userId":"u","event":"e""#;
+        assert_eq!(
+            stored(&format!(
+                r#"{{{base},"receivedAt":"x","rudderId":"r","request_ip":"1.2.3.4","context":{{"sources":{{"job_run_id":"j","task_run_id":"t","version":1}},"ip":"9"}}}}"#
+            )),
+            format!(r#"{{{base},"context":{{"ip":"9","sources":{{"version":1}}}},"messageId":"made""#)
+        );
+        for context in [r#"{"sources":7}"#, "[]", r#"{"a":{"job_run_id":1}}"#] {
+            let expected = format!(r#"{{{base},"context":{context},"messageId":"made""#);
+            assert_eq!(stored(&format!(r#"{{{base},"context":{context}}}"#)), expected);
+        }
+        let alone = format!(r#"{{{base},"context":{{"sources":{{"job_run_id":"j"}}}}}}"#);
+        assert_eq!(
+            stored(&alone),
+            format!(r#"{{{base},"context":{{"sources":{{}}}},"messageId":"made""#)
+        );
     }
 }

@@ -4,6 +4,7 @@ use crate::event::words::counted;
 use crate::event::{RunId, Timestamp};
 use crate::store::{Attempt, EventState as Stored, FoundMessage, RunBounds, RunKind, RunList, RunRecord, RunState};
 
+use super::audit::attempts_with;
 use super::selection::Selection;
 use super::views::{Attempted, Chapter, Run, Trace};
 use super::{Fault, Service, find};
@@ -93,7 +94,7 @@ impl Service {
             self.beginning(run, &mut story);
             story.extend(self.store().attempts(run.id)?.into_iter().map(attempted));
             self.letters_story(run, &mut story)?;
-            self.replays_story(run.id, &mut story)?;
+            self.replays_story(run.id, None, &mut story)?;
             self.end(run, now, &mut story);
         }
         // Stable: what happened in the same millisecond stays in the order of the steps.
@@ -119,9 +120,9 @@ impl Service {
             format!("as row {row} of run {}", run.id),
         ));
         let attempts = self.store().attempts(run.id)?;
-        let mine = |attempt: &&Attempt| (attempt.rows.0..=attempt.rows.1).contains(row);
-        let last = attempts.iter().filter(mine).map(|attempt| attempt.at).max();
-        story.extend(attempts.iter().filter(mine).cloned().map(attempted));
+        let mine = attempts_with(*row, message.state, message.times, message.dead_at, &attempts);
+        let last = mine.iter().map(|attempt| attempt.at).max();
+        story.extend(mine.into_iter().cloned().map(attempted));
         let times = match message.times {
             0 | 1 => String::new(),
             times => format!(" (refused {times} times)"),
@@ -131,10 +132,21 @@ impl Service {
         match message.state {
             Stored::Delivered => {
                 let at = last.or(run.delivered_at).or(run.stored_at).unwrap_or(run.received_at);
-                story.push(chapter(at, "delivered", "the gateway has accepted it".to_owned()));
+                let mut text = "the gateway has accepted it".to_owned();
+                if message.dead_at.is_some() {
+                    text.push_str(&format!(", requeued as a dead letter{times}: {reason}"));
+                }
+                story.push(chapter(at, "delivered", text));
             }
             Stored::Dead => story.push(chapter(at, "dead", format!("{reason}{times}"))),
-            Stored::Dropped => story.push(chapter(at, "dropped", format!("it was a dead letter: {reason}"))),
+            Stored::Dropped => match run.letters_dropped_at.filter(|dropped| at <= *dropped) {
+                Some(dropped) => {
+                    story.push(chapter(at, "dead", format!("{reason}{times}")));
+                    let text = "with all that had died until then, or for its age".to_owned();
+                    story.push(chapter(dropped, "dropped", text));
+                }
+                None => story.push(chapter(at, "dropped", format!("it was a dead letter: {reason}"))),
+            },
             Stored::Pending => {
                 if let Some(requeued) = message.dead_at {
                     story.push(chapter(requeued, "requeued", "it is to be sent again".to_owned()));
@@ -142,7 +154,7 @@ impl Service {
                 story.push(chapter(now, "waiting", self.waits_for(run, now)));
             }
         }
-        self.replays_story(run.id, &mut story)?;
+        self.replays_story(run.id, Some(id), &mut story)?;
         story.sort_by_key(|chapter| chapter.at);
         Ok(Trace {
             id: id.to_owned(),
@@ -161,6 +173,9 @@ impl Service {
                 let webhook = run.looker.webhook_id.as_deref();
                 let webhook = webhook.map_or_else(String::new, |id| format!(", webhook id {id}"));
                 format!("{title}, from {instance}, as {} calls{webhook}", run.action)
+            }
+            RunKind::Replay if run.state == RunState::Failed => {
+                format!("a replay of {}; {} sent", of_runs(run), counted_were(run.events))
             }
             RunKind::Replay => format!("a replay of {}, with {}", of_runs(run), counted(run.events, "event")),
             RunKind::Import => format!("an import, with {}", counted(run.events, "event")),
@@ -192,10 +207,17 @@ impl Service {
                     Stored::Dead => ("dead", format!("row {}: {}", note.row, note.reason)),
                     Stored::Pending => ("requeued", format!("row {}, after: {}", note.row, note.reason)),
                     Stored::Dropped => ("dropped", format!("row {}: {}", note.row, note.reason)),
-                    Stored::Delivered => ("delivered", format!("row {}, after: {}", note.row, note.reason)),
+                    Stored::Delivered => (
+                        "delivered",
+                        format!("row {}, requeued after: {}", note.row, note.reason),
+                    ),
                 };
                 story.push(chapter(note.at, what, text));
             }
+        }
+        if let Some(at) = run.letters_dropped_at.filter(|_| run.dropped > 0) {
+            let text = "dead letters that had died until then were dropped, or expired";
+            story.push(chapter(at, "dropped", text.to_owned()));
         }
         let mut told = 0;
         self.store().each_dead_letter(run, |letter| {
@@ -213,9 +235,17 @@ impl Service {
         Ok(())
     }
 
-    fn replays_story(&self, run: RunId, story: &mut Vec<Chapter>) -> Result<(), Fault> {
+    /// The replays of a run, or those of one message of it.
+    fn replays_story(&self, run: RunId, message: Option<&str>, story: &mut Vec<Chapter>) -> Result<(), Fault> {
         self.each_of(RunList::Replays, Some(run), None, &mut |replay| {
-            if replay.replay_of.contains(&run) {
+            if !replay.replay_of.contains(&run) {
+                return Ok(true);
+            }
+            let has = match message {
+                Some(id) => self.store().replay_has(&replay, run, id)?,
+                None => replay.events > 0,
+            };
+            if has {
                 story.push(chapter(
                     replay.received_at,
                     "replayed",
@@ -297,6 +327,10 @@ fn attempted(attempt: Attempt) -> Chapter {
         }),
         ..chapter(attempt.at, "attempt", detail)
     }
+}
+
+fn counted_were(events: u64) -> String {
+    format!("{} {}", counted(events, "event"), crate::event::words::was(events))
 }
 
 /// A record names the first runs of a replay.

@@ -365,8 +365,11 @@ pub struct AuditRun {
 pub struct AuditRow {
     /// The run.
     pub run: RunId,
-    /// The row.
-    pub row: u64,
+    /// The row; none where only the number of rows is known.
+    pub row: Option<u64>,
+    /// How many rows of the run this is about, where only their number is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// userId, email or anonymousId, the first that there is.
     pub user: Option<String>,
     /// `delivered`, `pending`, `dead`, `dropped`

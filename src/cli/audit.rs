@@ -53,10 +53,11 @@ impl AuditArguments {
             if output.json {
                 return client.stream(&with(&wanted), |piece| output.bytes(piece));
             }
-            account(&client.get(&with(&[]))?, output)?;
-            match rows {
+            let audit: Audit = client.get(&with(&[]))?;
+            account(&audit, output)?;
+            match rows.filter(|_| !audit.runs.is_empty()) {
                 None => Ok(()),
-                Some(rows) => each_row(client, &with(&[rows, "lines"]), output),
+                Some(rows) => each_row(client, &with(&[rows, "lines"]), &audit, output),
             }
         })
     }
@@ -89,6 +90,11 @@ fn account(audit: &Audit, output: &mut Output) -> Result<(), Expected> {
     for line in table.lines(output.width) {
         output.line(line)?;
     }
+    for run in &audit.runs {
+        if let Some(error) = &run.error {
+            output.line(format!("run {}: {error}", run.run))?;
+        }
+    }
     let all = &audit.counts;
     output.line("")?;
     output.line(format!(
@@ -108,31 +114,35 @@ fn account(audit: &Audit, output: &mut Output) -> Result<(), Expected> {
     Ok(())
 }
 
-fn each_row(client: &Client, path: &str, output: &mut Output) -> Result<(), Expected> {
+fn each_row(client: &Client, path: &str, audit: &Audit, output: &mut Output) -> Result<(), Expected> {
     output.line("")?;
     let mut rows = Listing::new(&[
         ("RUN", Align::Right),
         ("ROW", Align::Right),
         ("USER", Align::Left),
         ("STATE", Align::Left),
+        ("LAST ATTEMPT", Align::Left),
         ("REASON", Align::Left),
     ]);
     client.each(path, |row: AuditRow| {
-        let last = row
-            .last_attempt
-            .map(|last| format!("{} at {}", last.answer, output.time(last.at)));
+        // What the gateway said last is why a row still waits; a dead one's reason holds its own answer.
+        let (last, answer) = row.last_attempt.map_or_else(
+            || ("-".to_owned(), String::new()),
+            |last| (listing::day_and_time(last.at, output), last.answer),
+        );
         rows.row(
             [
                 listing::short(&row.run.to_string()),
-                count(row.row),
+                row.row.map_or_else(|| "-".to_owned(), count),
                 row.user.unwrap_or_else(|| "-".to_owned()),
                 row.state,
-                row.reason.or(last).unwrap_or_default(),
+                last,
+                row.reason.unwrap_or(answer),
             ],
             output,
         )
     })?;
-    if rows.finish(output)? == 0 {
+    if rows.finish(output)? == 0 && audit.counts.rows > 0 && audit.counts.delivered == audit.counts.rows {
         output.talk("every row arrived");
     }
     Ok(())

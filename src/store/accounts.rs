@@ -153,7 +153,7 @@ impl Inner {
 
     /// Makes a run's record equal to the count. Says what was wrong; nothing: "".
     pub(super) fn balance(&self, id: RunId, now: Timestamp) -> Result<String> {
-        self.change.with(|_| {
+        self.change.with(|totals| {
             let Some(run) = self.catalog.get::<RunRecord>(&keys::run(id))? else {
                 return Ok(String::new());
             };
@@ -177,6 +177,9 @@ impl Inner {
                 ));
             }
             let mut changes = Changes::new();
+            if totals.follow(run.state, counted.state) {
+                changes.put(keys::TOTALS.to_vec(), totals)?;
+            }
             changes.put(keys::run(id), &counted)?;
             lookup::note_letters(&counted, &mut changes);
             self.catalog.apply(changes)?;

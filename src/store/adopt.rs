@@ -92,7 +92,7 @@ pub(super) fn adopt_segment(
         adoption.memory.damage = true;
         // What sled does not read any more may still be there.
         let salvage = Salvage::scan(if copied { &copy } else { &path });
-        let end_of = |salvage: &Salvage| sealed.map_or(salvage.end(), |values| values.min(salvage.end()));
+        let end_of = |salvage: &Salvage| sealed.unwrap_or(u32::MAX).min(salvage.end());
         let more = salvage.ok().filter(|salvage| salvage.before(end_of(salvage)) > whole);
         if let Some(salvage) = more {
             let end = end_of(&salvage);

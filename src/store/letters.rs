@@ -4,6 +4,8 @@
 //! An id is a ULID: the run's time, then the row scrambled, then bits of the run's own id. So it needs no index, short
 //! prefixes differ, and a given id leads back to its run and row.
 
+use std::collections::BTreeSet;
+
 use ulid::Ulid;
 
 use super::catalog::{Changes, decode};
@@ -130,6 +132,8 @@ impl Inner {
             return Ok(());
         }
         let mut more = true;
+        // Of rows that became no event, those that have a mended one: it may have died like any other.
+        let mut told = BTreeSet::new();
         // Rows that became no event, from the chunks that hold any.
         for place in self.dead_places(run.id)? {
             let chunk = self.readers.chunk(place, self.values_of(place.segment)?)?;
@@ -137,6 +141,9 @@ impl Inner {
                 let record = record.map_err(|what| damaged(place, what))?;
                 if let Record::Dead { row, reason, json } = record {
                     let letter = self.letter(run.id, row)?;
+                    if letter.as_ref().is_some_and(|letter| !letter.row_only) {
+                        told.insert(row);
+                    }
                     if effective(run, letter.as_ref(), true) == Some(LetterState::Dead) {
                         more = visit(self.dead_row(run, row, letter.as_ref(), reason, json)?)?;
                     }
@@ -151,7 +158,8 @@ impl Inner {
         self.catalog.each(&keys::letters_of(run.id), |key, value| {
             let row = keys::letter_row(key).ok_or_else(|| Error::damaged("catalog, letters", "a key is cut"))?;
             let letter: Letter = decode(key, value)?;
-            if letter.row_only || effective(run, Some(&letter), false) != Some(LetterState::Dead) {
+            if letter.row_only || told.contains(&row) || effective(run, Some(&letter), false) != Some(LetterState::Dead)
+            {
                 return Ok(true);
             }
             if finder.is_none() {
@@ -247,8 +255,11 @@ impl Inner {
 
     /// One dead letter by its row.
     pub(super) fn dead_letter(&self, run: &RunRecord, row: u64) -> Result<Option<DeadLetter>> {
+        self.find_letter(&mut Finder::new(self, run)?, run, row)
+    }
+
+    fn find_letter(&self, finder: &mut Finder<'_>, run: &RunRecord, row: u64) -> Result<Option<DeadLetter>> {
         let letter = self.letter(run.id, row)?;
-        let mut finder = Finder::new(self, run)?;
         let Some(found) = finder.record(row)? else {
             // Its event was lost; the letter says so, and can be dropped or mended.
             let lost = letter.filter(|letter| effective(run, Some(letter), false) == Some(LetterState::Dead));
@@ -293,8 +304,9 @@ impl Inner {
             }
         };
         let mut moved = 0;
+        let mut finder = Finder::new(self, &record)?;
         for rows in rows.chunks(ROWS_PER_ENTRY) {
-            let mut lying = self.read_letters(&record, rows)?;
+            let mut lying = self.read_letters(&mut finder, &record, rows)?;
             for letter in &mut lying {
                 letter.bytes = bytes.or(letter.bytes);
                 if letter.bytes.is_none() {
@@ -317,11 +329,14 @@ impl Inner {
 
     /// Those of these rows that are dead letters. They are read before anything is locked; what they say of the catalog is
     /// compared again when they are changed.
-    fn read_letters(&self, run: &RunRecord, rows: &[u64]) -> Result<Vec<Lying>> {
-        let mut lying = Vec::with_capacity(rows.len());
+    fn read_letters(&self, finder: &mut Finder<'_>, run: &RunRecord, rows: &[u64]) -> Result<Vec<Lying>> {
+        let mut lying: Vec<Lying> = Vec::with_capacity(rows.len());
         for &row in rows {
+            if lying.iter().any(|one| one.row == row) {
+                continue;
+            }
             let kept = self.letter(run.id, row)?;
-            if let Some(letter) = self.dead_letter(run, row)? {
+            if let Some(letter) = self.find_letter(finder, run, row)? {
                 lying.push(Lying {
                     row,
                     kept,
@@ -336,11 +351,22 @@ impl Inner {
         Ok(lying)
     }
 
-    /// Whether a letter is as it was read. Under the lock.
-    fn still_lies(&self, run: &RunRecord, letter: &Lying) -> Result<bool> {
-        let kept = self.letter(run.id, letter.row)?;
-        let state = effective(run, kept.as_ref(), letter.row_only);
-        Ok(state == Some(LetterState::Dead) && kept == letter.kept)
+    /// A letter in another state, where it lies as it was read; only its mended event may have been moved. Under the lock.
+    fn becomes(&self, run: &RunRecord, one: &Lying, state: LetterState, now: Timestamp) -> Result<Option<Letter>> {
+        let kept = self.letter(run.id, one.row)?;
+        let death = |letter: &Letter| (letter.state, letter.at, letter.times);
+        let is_same = kept.as_ref().map(death) == one.kept.as_ref().map(death);
+        if !is_same || effective(run, kept.as_ref(), one.row_only) != Some(LetterState::Dead) {
+            return Ok(None);
+        }
+        Ok(Some(Letter {
+            state,
+            reason: one.reason.clone(),
+            at: now,
+            times: one.times,
+            row_only: one.row_only,
+            mended: kept.and_then(|kept| kept.mended),
+        }))
     }
 
     fn keep_mended(&self, run: RunId, row: u64, mended: &Mended) -> Result<Place> {
@@ -354,23 +380,20 @@ impl Inner {
 
     /// On the writer's thread: it takes a number.
     fn requeue_entry(&self, run: RunId, lying: &[Lying], mended: Option<Place>, now: Timestamp) -> Result<u64> {
-        self.change.with(|_| {
+        self.change.with(|totals| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
             let destination = self.destination_state(&record.destination)?;
             let mut changes = Changes::new();
             changes.next_group();
             let (mut moved, mut bytes) = (Vec::new(), 0);
             for one in lying {
-                if !self.still_lies(&record, one)? {
+                let Some(letter) = self.becomes(&record, one, LetterState::Requeued, now)? else {
                     continue;
-                }
+                };
                 let letter = Letter {
-                    state: LetterState::Requeued,
-                    reason: one.reason.clone(),
-                    at: now,
-                    times: one.times,
                     row_only: false,
-                    mended: mended.or_else(|| one.kept.as_ref().and_then(|kept| kept.mended)),
+                    mended: mended.or(letter.mended),
+                    ..letter
                 };
                 changes.put(keys::letter(run, one.row), &letter)?;
                 if one.row_only {
@@ -387,6 +410,7 @@ impl Inner {
             if moved.is_empty() {
                 return Ok(0);
             }
+            let before = record.state;
             record.state = if record.delivered == 0 {
                 RunState::Stored
             } else {
@@ -404,6 +428,9 @@ impl Inner {
             };
             let key = keys::queued(destination.number, keys::Line::Live, self.next_commit());
             changes.put(key, &queued)?;
+            if totals.follow(before, record.state) {
+                changes.put(keys::TOTALS.to_vec(), totals)?;
+            }
             changes.put(keys::run(run), &record)?;
             lookup::note_letters(&record, &mut changes);
             self.catalog.apply(changes)?;
@@ -414,28 +441,21 @@ impl Inner {
 
     /// Drops dead letters of one run. Durable when it returns; gives how many there were.
     pub(super) fn drop_letters(&self, run: RunId, rows: &[u64], now: Timestamp) -> Result<u64> {
+        let record = self.run(run)?.ok_or_else(|| not_here(run))?;
         let mut dropped = 0;
+        let mut finder = Finder::new(self, &record)?;
         for rows in rows.chunks(ROWS_PER_ENTRY) {
+            let lying = self.read_letters(&mut finder, &record, rows)?;
             dropped += self.change.with(|_| -> Result<u64> {
                 let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
                 let mut changes = Changes::new();
                 changes.next_group();
                 let mut count = 0;
-                for &row in rows {
-                    let Some(letter) = self.dead_letter(&record, row)? else {
-                        continue;
-                    };
-                    let kept = self.letter(run, row)?;
-                    let letter = Letter {
-                        state: LetterState::Dropped,
-                        reason: letter.reason,
-                        at: now,
-                        times: letter.times,
-                        row_only: letter.row_json.is_some(),
-                        mended: kept.and_then(|kept| kept.mended),
-                    };
-                    changes.put(keys::letter(run, row), &letter)?;
-                    count += 1;
+                for one in &lying {
+                    if let Some(letter) = self.becomes(&record, one, LetterState::Dropped, now)? {
+                        changes.put(keys::letter(run, one.row), &letter)?;
+                        count += 1;
+                    }
                 }
                 record.dropped += count;
                 record.dead_letters = record.dead_letters.saturating_sub(count);

@@ -296,6 +296,11 @@ impl Store {
         self.inner.replay(new, runs, filter, now)
     }
 
+    /// Whether a replay has sent, or is to send, the event of a run that came with this message id.
+    pub fn replay_has(&self, replay: &RunRecord, run: RunId, message_id: &str) -> Result<bool> {
+        self.inner.replay_has(replay, run, message_id)
+    }
+
     /// Ends a replay: what it has not sent yet is not sent.
     pub fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
         self.inner.cancel_replay(run, now)

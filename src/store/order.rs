@@ -81,7 +81,7 @@ impl Inner {
                 // The line has read it to its end, and this was not there.
                 give_up(&mut record, waits, now);
                 changes.put(keys::run(run), &record)?;
-                destination.take_waiting(waits, 0);
+                destination.take_waiting(waits, queued.bytes / queued.events.max(1) * waits);
                 Finding {
                     what: format!(
                         "{waits} events of run {run} were to be sent and were not found when it was read: they are not \

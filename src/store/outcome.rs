@@ -4,7 +4,7 @@ use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
 use super::lookup;
-use super::records::{Letter, LetterState};
+use super::records::{Letter, LetterState, Totals};
 use super::run::{RunRecord, RunState};
 use super::state::{Inner, bounded};
 use crate::event::{RunId, Timestamp};
@@ -40,6 +40,7 @@ pub(super) fn apply_outcome(
     outcome: &Outcome<'_>,
     waited: Waited,
     now: Timestamp,
+    totals: &mut Totals,
     changes: &mut Changes,
 ) -> Result<()> {
     let Some(mut record) = store.catalog.get::<RunRecord>(&keys::run(run))? else {
@@ -60,8 +61,12 @@ pub(super) fn apply_outcome(
     record.delivered += delivered;
     record.dead_events += buried;
     record.dead_letters += buried;
-    if record.state != RunState::Failed {
+    let before = record.state;
+    if before != RunState::Failed {
         record.advance(now);
+    }
+    if totals.follow(before, record.state) {
+        changes.put(keys::TOTALS.to_vec(), totals)?;
     }
     for (row, reason) in &outcome.buried {
         let earlier = store.letter(run, *row)?;

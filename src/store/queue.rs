@@ -378,7 +378,7 @@ impl Queue {
             let next = self.outstanding.front();
             self.from_item > item && next.is_none_or(|next| next.leased.position.item != item)
         };
-        self.store.change.with(|_| -> Result<()> {
+        self.store.change.with(|totals| -> Result<()> {
             let mut groups = groups(done, reasons).into_iter().peekable();
             while let Some(group) = groups.next() {
                 let Some((first, last)) = group.first().zip(group.last()) else {
@@ -419,7 +419,15 @@ impl Queue {
                 };
                 let mut changes = Changes::new();
                 changes.next_group();
-                apply_outcome(&self.store, first.leased.run, &outcome, waited, now, &mut changes)?;
+                apply_outcome(
+                    &self.store,
+                    first.leased.run,
+                    &outcome,
+                    waited,
+                    now,
+                    totals,
+                    &mut changes,
+                )?;
                 let (mut events, mut bytes, mut is_done) = (0, 0, false);
                 if let Some(queued) = queued {
                     let item_ends = following.is_none_or(|next| next.leased.position.item != item) && ended(item);

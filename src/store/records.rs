@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::keys::Number;
+use super::run::RunState;
 use super::segment::SegmentId;
 use super::varint;
 use crate::event::{DestinationId, RunId, Timestamp};
@@ -11,13 +12,32 @@ use crate::event::{DestinationId, RunId, Timestamp};
 /// The format that this pintle writes: 2, whose values may be packed (see `values`). It reads 1, too, and makes 2 of it.
 pub(super) const FORMAT: u32 = 2;
 
-/// `m` totals: counters that never fall.
+/// `m` totals. A run counts as stored or as failed, as it is now; events never fall.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Totals {
     pub(super) stored: u64,
     pub(super) failed: u64,
     pub(super) events: u64,
+}
+
+impl Totals {
+    /// A run has become another; says whether it counts as another.
+    pub(super) const fn follow(&mut self, before: RunState, after: RunState) -> bool {
+        let failed = (matches!(before, RunState::Failed), matches!(after, RunState::Failed));
+        match failed {
+            (false, true) => {
+                self.failed += 1;
+                self.stored = self.stored.saturating_sub(1);
+            }
+            (true, false) => {
+                self.stored += 1;
+                self.failed = self.failed.saturating_sub(1);
+            }
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// `m` high-water mark: values of the active segment that a sync has covered.

@@ -14,7 +14,7 @@ use super::keys::{self, Number};
 use super::live::known_runs_in;
 use super::mark::{Mark, Marked};
 use super::records::{DestinationRecord, Extent, Letter, LetterState, Place, Queued, Totals};
-use super::run::{RunRecord, RunState};
+use super::run::{RunKind, RunRecord, RunState};
 use super::segment::{Reader, Seal, SegmentId};
 use crate::event::{DestinationId, RunId};
 
@@ -354,11 +354,13 @@ impl Adoption<'_> {
             }
             return Ok(0);
         }
-        // Of a chunk that lies in two places, one mark is enough.
+        // Of a chunk that was moved, one mark is enough. That of an import may be another attempt's, of which nothing waits:
+        // then the later one says more, and at the worst it is sent again.
         let mut chunks: BTreeMap<u32, (FoundChunk, bool)> = BTreeMap::new();
         for found in found.values() {
             for &chunk in &found.chunks {
-                let marked = chunks.get(&chunk.sequence).is_some_and(|(_, marked)| *marked);
+                let known = chunks.get(&chunk.sequence).filter(|_| run.kind != RunKind::Import);
+                let marked = known.is_some_and(|(_, marked)| *marked);
                 chunks.insert(chunk.sequence, (chunk, marked || found.marked));
             }
         }

@@ -189,12 +189,35 @@ impl Inner {
         Ok(ends && chunks.len() as u64 == u64::from(last.sequence) + 1)
     }
 
+    /// Whether a replay has sent, or is to send, this event of a run: by the message id that it came with.
+    pub(super) fn replay_has(&self, replay: &RunRecord, run: RunId, message_id: &str) -> Result<bool> {
+        if replay.events == 0 {
+            return Ok(false);
+        }
+        let parts = self.replay_parts(replay.id)?;
+        if !parts.is_empty() && !replay.is_cancelled() {
+            return Ok(parts.contains(&run));
+        }
+        let id = match &replay.message_id_salt {
+            Some(salt) => derived_id(message_id.as_bytes(), salt),
+            None => message_id.to_owned(),
+        };
+        let mut has = false;
+        self.each_event(replay, |event| {
+            let stored = event.event.unwrap_or(&[]);
+            has = memchr::memmem::find(stored, id.as_bytes()).is_some();
+            Ok(!has)
+        })?;
+        Ok(has)
+    }
+
     /// Ends a replay: what it has not sent yet is not sent.
     pub(super) fn cancel_replay(&self, run: RunId, now: Timestamp) -> Result<RunRecord> {
         let destination = self.run(run)?.ok_or_else(|| not_here(run))?.destination;
         let state = self.destination_state(&destination)?;
-        self.change.with(|_| {
+        self.change.with(|totals| {
             let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
+            let before = record.state;
             if record.kind != super::RunKind::Replay {
                 return Err(Error::Refused {
                     what: format!("run {run} is no replay: only replays can be cancelled"),
@@ -231,6 +254,9 @@ impl Inner {
             changes.next_group();
             changes.remove(key);
             changes.put(keys::run(run), &record)?;
+            if totals.follow(before, record.state) {
+                changes.put(keys::TOTALS.to_vec(), totals)?;
+            }
             self.cut_references(run, kept, &mut changes)?;
             self.catalog.apply(changes)?;
             self.catalog.commit()?;

@@ -224,22 +224,40 @@ impl Inner {
         let mut letters = Letters::new(self, run.id);
         let mut buffer = Vec::new();
         let own_time = run.timestamp.to_rfc3339();
+        let mut damaged = None;
         for (part, source) in sources.into_iter().enumerate() {
             let timestamp = match self.run(source)? {
                 Some(record) => record.timestamp.to_rfc3339(),
                 None => run.timestamp.to_rfc3339(),
             };
             for Numbered { sequence, place } in self.chunks_of(source)? {
-                let (place, chunk) = self.chunk_or_moved(source, sequence, place)?;
+                let (place, chunk) = match self.chunk_or_moved(source, sequence, place) {
+                    Ok(found) => found,
+                    // The numbers of what follows in a replay would be others.
+                    Err(error) if replay => return Err(error),
+                    Err(error) => {
+                        damaged.get_or_insert(error);
+                        continue;
+                    }
+                };
                 for (index, record) in chunk.records().enumerate() {
                     let here = Step {
                         part: part as u32,
                         chunk: sequence,
                         record: index as u32,
                     };
-                    let record = record.map_err(|what| {
-                        Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what)
-                    })?;
+                    let record = match record {
+                        Ok(record) => record,
+                        Err(what) => {
+                            let place = format!("segment {} chunk {}", place.segment, place.value);
+                            damaged.get_or_insert_with(|| Error::damaged(place, what));
+                            break;
+                        }
+                    };
+                    let row = if replay { number + 1 } else { record.row() };
+                    if !self.visit_gone(run, &mut letters, row, &mut visit)? {
+                        return Ok(());
+                    }
                     let more = match record {
                         Record::Event {
                             row,
@@ -294,7 +312,42 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        self.visit_gone(run, &mut letters, u64::MAX, &mut visit)?;
+        // All that can be read was told.
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// Rows before one of which only the letters are left: what they were has left the history, or is damaged. False where
+    /// the visitor stopped.
+    fn visit_gone(
+        &self,
+        run: &RunRecord,
+        letters: &mut Letters<'_>,
+        before: u64,
+        visit: &mut impl FnMut(StoredEvent<'_>) -> Result<bool>,
+    ) -> Result<bool> {
+        while let Some((row, letter)) = letters.next_before(before)? {
+            let Some(state) = letters::effective(run, Some(&letter), letter.row_only) else {
+                continue;
+            };
+            let mut buffer = Vec::new();
+            let time = run.timestamp.to_rfc3339();
+            let mending = self.mended(run.id, row, Some(&letter), &mut buffer, &time)?;
+            let died = matches!(state, LetterState::Dead | LetterState::Dropped);
+            let more = visit(StoredEvent {
+                row,
+                state: state.into(),
+                event: (mending == Mending::Here).then_some(buffer.as_slice()),
+                row_json: None,
+                reason: died.then_some(letter.reason.as_str()),
+                dead_at: Some(letter.at),
+                times: letter.times,
+            })?;
+            if !more {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The chunk at a place, which must be the run's.
@@ -429,17 +482,24 @@ impl<'a> Letters<'a> {
         }
     }
 
-    /// Rows are asked in rising order.
+    /// The next letter of a row before this one.
+    fn next_before(&mut self, row: u64) -> Result<Option<(u64, Letter)>> {
+        self.fill()?;
+        Ok(self.page.pop_front_if(|(first, _)| *first < row))
+    }
+
+    /// Rows are asked in rising order, each once.
     fn of(&mut self, row: u64) -> Result<Option<Letter>> {
-        loop {
-            while self.page.front().is_some_and(|(first, _)| *first < row) {
-                self.page.pop_front();
-            }
-            if let Some((first, letter)) = self.page.front() {
-                return Ok((*first == row).then(|| letter.clone()));
-            }
+        while self.next_before(row)?.is_some() {}
+        let next = self.page.pop_front_if(|(first, _)| *first == row);
+        Ok(next.map(|(_, letter)| letter))
+    }
+
+    /// Reads on where there is nothing left of what was read.
+    fn fill(&mut self) -> Result<()> {
+        while self.page.is_empty() {
             let Some(from) = self.from.take() else {
-                return Ok(None);
+                break;
             };
             let page = self
                 .store
@@ -457,5 +517,6 @@ impl<'a> Letters<'a> {
                 self.page.push_back((row, decode(&key, &value)?));
             }
         }
+        Ok(())
     }
 }

@@ -106,11 +106,18 @@ impl UserSearch {
         let done = self.store.waits_from(run)?.unwrap_or(Step::END);
         let timestamp = run.timestamp.to_rfc3339();
         let mut buffer = Vec::new();
+        let mut damaged = None;
         for Numbered { sequence, place } in self.store.chunks_of(run.id)? {
             if !self.may_hold(place.segment, place.value)? {
                 continue;
             }
-            let (place, chunk) = self.store.chunk_or_moved(run.id, sequence, place)?;
+            let (place, chunk) = match self.store.chunk_or_moved(run.id, sequence, place) {
+                Ok(found) => found,
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                    continue;
+                }
+            };
             for (index, record) in chunk.records().enumerate() {
                 let record = record
                     .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
@@ -145,7 +152,7 @@ impl UserSearch {
                 }
             }
         }
-        Ok(())
+        damaged.map_or(Ok(()), Err)
     }
 
     fn is_indexed(&self, run: &RunRecord) -> Result<bool> {

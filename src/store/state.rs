@@ -344,8 +344,14 @@ impl Inner {
 
     pub(super) fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
         // The catalog first: between its commit and its answer a run is in both, and only there it is what it is.
-        let stored = self.catalog.get(&keys::run(id))?;
-        Ok(stored.or_else(|| self.receiving.with(|receiving| receiving.get(&id).cloned())))
+        if let Some(stored) = self.catalog.get(&keys::run(id))? {
+            return Ok(Some(stored));
+        }
+        if let Some(receiving) = self.receiving.with(|receiving| receiving.get(&id).cloned()) {
+            return Ok(Some(receiving));
+        }
+        // It may have left the one for the other between these two looks.
+        self.catalog.get(&keys::run(id))
     }
 
     /// SHA-256, cut, of (instance, plan, rows): none where the run has no plan or no rows.

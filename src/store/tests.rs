@@ -5,6 +5,7 @@ mod commits;
 mod damage;
 mod destinations;
 mod failing;
+mod letters;
 mod lists;
 mod order;
 mod replays;

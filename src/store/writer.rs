@@ -31,6 +31,9 @@ use crate::event::RunId;
 pub(super) const WAITING: usize = 8;
 /// The catalog is durable at the latest this much later.
 const TICK: Duration = Duration::from_millis(100);
+/// After so long without a write or a change of the catalog it may be a little later.
+const QUIET: Duration = Duration::from_secs(10);
+const QUIET_TICK: Duration = Duration::from_millis(500);
 /// A segment that nobody writes to is sealed after this long, so that its memory goes back.
 const IDLE_SEAL: Duration = Duration::from_secs(30);
 /// Commits that one sync may cover.
@@ -111,6 +114,8 @@ pub(super) struct Writer {
     /// The first number that a commit in it can have.
     pub(super) first_commit: u64,
     last_write: Instant,
+    /// Of a segment or of the catalog.
+    last_change: Instant,
     last_tick: Instant,
 }
 
@@ -125,6 +130,7 @@ impl Writer {
             waiting: Vec::new(),
             answered: 0,
             last_write: Instant::now(),
+            last_change: Instant::now(),
             last_tick: Instant::now(),
         }
     }
@@ -147,10 +153,16 @@ impl Writer {
         }
     }
 
+    /// How long it sleeps where nothing comes: an idle store should wake up seldom.
+    fn patience(&self) -> Duration {
+        let quiet = self.last_change.elapsed() > QUIET && self.left.is_none();
+        if quiet { QUIET_TICK } else { TICK }
+    }
+
     /// Works until it is stopped, or until nobody can send any more.
     fn run(mut self, commands: &Receiver<Command>) -> Option<Stopping> {
         loop {
-            let stopping = match commands.recv_timeout(TICK) {
+            let stopping = match commands.recv_timeout(self.patience()) {
                 Ok(Command::Stop { reply }) => Some(reply),
                 Ok(command) => self.handle_group(command, || commands.try_recv().ok()),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -349,6 +361,7 @@ impl Writer {
             value,
         };
         self.last_write = Instant::now();
+        self.last_change = self.last_write;
         self.store.note_active_bytes(active.stored());
         Ok(place)
     }
@@ -432,6 +445,7 @@ impl Writer {
             self.rotate()?;
         }
         if self.store.catalog.has_unsynced() {
+            self.last_change = Instant::now();
             self.note_high_water()?;
             self.store.catalog.commit()?;
             self.store.catalog.copy_if_grown()?;

@@ -254,10 +254,19 @@ fn accounts_hold_whatever_follows_whatever() {
     }
 }
 
+/// Whoever ends, also by a panic, ends the others.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Requests, a lane and an operator at once, as in a server.
 #[test]
 fn accounts_hold_while_runs_come_and_letters_are_requeued() {
-    const RUNS: u64 = 60;
+    const RUNS: u64 = 40;
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
     store.resolve(&destination("one")).unwrap();
@@ -271,6 +280,7 @@ fn accounts_hold_while_runs_come_and_letters_are_requeued() {
             sent.store(true, Ordering::SeqCst);
         });
         threads.spawn(|| {
+            let _ends = Ends(&ended);
             let mut dice = Dice(7);
             let mut queue = store.queue(&one(), Line::Live).unwrap();
             while !ended.load(Ordering::SeqCst) {
@@ -290,6 +300,7 @@ fn accounts_hold_while_runs_come_and_letters_are_requeued() {
             }
         });
         threads.spawn(|| {
+            let _ends = Ends(&ended);
             let begun = std::time::Instant::now();
             while !ended.load(Ordering::SeqCst) {
                 let all_sent = sent.load(Ordering::SeqCst);
@@ -338,9 +349,8 @@ fn a_repair_counts_a_run_anew() {
         let mut changes = super::super::catalog::Changes::new();
         changes.put(super::super::keys::run(id), &record).unwrap();
         store.inner.catalog.apply(changes).unwrap();
-        store.sync().unwrap();
         // So that all of it is read.
-        std::thread::sleep(std::time::Duration::from_millis(250));
+        std::thread::sleep(std::time::Duration::from_millis(400));
         let found = store.verify(|_| {}).unwrap();
         assert!(
             !found.ok && found.damaged.iter().all(|one| one.runs == [id]),
@@ -358,4 +368,112 @@ fn a_repair_counts_a_run_anew() {
         let now = store.run(id).unwrap().unwrap();
         assert_eq!(RunRecord { delivered_at, ..now }, right, "{number}");
     }
+}
+
+/// What a walk gives, and whether it came to its end.
+fn rows_of(store: &Store, run: RunId) -> (Vec<(u64, EventState, bool)>, bool) {
+    let mut rows = Vec::new();
+    let run = store.run(run).unwrap().unwrap();
+    let read = store.each_event(&run, |event| {
+        rows.push((event.row, event.state, event.event.is_some()));
+        Ok(true)
+    });
+    (rows, read.is_ok())
+}
+
+/// A row of which only the letter is left is still told of.
+#[test]
+fn letters_are_told_where_their_rows_have_left_the_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+    let id = store_run(&store, 1, "one", 10).id;
+    let mut queue = store.queue(&one(), Line::Live).unwrap();
+    let leased = queue.read(100, 1 << 20, &mut Vec::new()).unwrap();
+    let buried = [1, 2, 8].map(|at: usize| (leased[at].position, "400: bad".to_owned()));
+    queue.acknowledge(leased[8].position, &buried, Timestamp(5)).unwrap();
+    store.drop_letters(id, &[3], Timestamp(6)).unwrap();
+    let (rows, read) = rows_of(&store, id);
+    assert_eq!((rows.len(), read), (10, true));
+    let mut changes = super::super::catalog::Changes::new();
+    let mut keys = Vec::new();
+    let of_run = super::super::keys::extents_of(id);
+    let listed = store.inner.catalog.each(&of_run, |key, _| {
+        keys.push(key.to_vec());
+        Ok(true)
+    });
+    listed.unwrap();
+    keys.into_iter().for_each(|key| changes.remove(key));
+    store.inner.catalog.apply(changes).unwrap();
+    let (rows, read) = rows_of(&store, id);
+    assert!(read);
+    assert_eq!(
+        rows,
+        [
+            (2, EventState::Dead, false),
+            (3, EventState::Dropped, false),
+            (10, EventState::Dead, false)
+        ]
+    );
+}
+
+/// What is damaged is told when all the rest was given.
+#[test]
+fn events_behind_a_damaged_chunk_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+    let id = store_run(&store, 1, "one", 60_000).id;
+    let (all, read) = rows_of(&store, id);
+    assert_eq!((all.len(), read), (60_000, true));
+    let (segment, mut extent) = store.inner.extents(id).unwrap().remove(0);
+    assert!(extent.chunks.len() > 2);
+    extent.chunks[1] = 4_000_000;
+    let mut changes = super::super::catalog::Changes::new();
+    super::super::commit::put_extent(id, segment, &extent, &mut changes);
+    store.inner.catalog.apply(changes).unwrap();
+    let (some, read) = rows_of(&store, id);
+    assert!(!read);
+    assert!(some.len() < all.len() && some.first() == all.first() && some.last() == all.last());
+}
+
+#[test]
+fn a_run_counts_as_what_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(folder.path()), Timestamp(1)).unwrap();
+    let counts = |store: &Store| {
+        let runs = store.runs(None, 100).unwrap();
+        let failed = runs.iter().filter(|run| run.state == RunState::Failed).count() as u64;
+        assert_eq!(
+            (store.totals().0, store.totals().1),
+            (runs.len() as u64 - failed, failed)
+        );
+        failed
+    };
+    let at = Timestamp(1_700_000_000_500);
+    let mut writer = store.begin(new_run(1, "one")).unwrap();
+    writer.dead_row(1, "no id", b"{}").unwrap();
+    let closing = Closing {
+        failed: Some("no row became an event".to_owned()),
+        ..Closing::plain(at, at)
+    };
+    let failed = writer.commit(closing).unwrap();
+    assert_eq!(counts(&store), 1);
+    let mended = Mended {
+        stored_event: b"{\"n\":1,\"messageId\":\"mended\"".to_vec(),
+        own_timestamp: true,
+    };
+    store.requeue(failed.id, &[1], Some(mended), at).unwrap();
+    assert_eq!(counts(&store), 0);
+    store_run(&store, 2, "one", 10);
+    drain(&store, "one", 100);
+    assert_eq!(counts(&store), 0);
+    let sent = store.runs(None, 1).unwrap();
+    let new = NewRun {
+        kind: RunKind::Replay,
+        delivery: None,
+        ..new_run(3, "one")
+    };
+    let replay = store.replay(new, &[sent[0].id], None, at).unwrap();
+    assert_eq!(counts(&store), 0);
+    store.cancel_replay(replay.id, at).unwrap();
+    assert_eq!(counts(&store), 1);
 }

@@ -63,3 +63,34 @@ fn a_failed_import_gives_way_to_its_run_also_over_a_kill() {
         store.verify(|damage| panic!("{damage:?}")).unwrap();
     }
 }
+
+#[test]
+fn what_lies_of_a_failed_import_says_nothing_of_its_run_where_the_catalog_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let mut writer = store.begin(import(1)).unwrap();
+    write(&mut writer, 20_000, "bad");
+    writer.fail(20_000, "line 4 is bad").unwrap();
+    store_run(&store, 2, "one", 20);
+    drain(&store, "one", 1_000);
+    store.close().unwrap();
+    drop(store);
+    // Nothing in the first segment waits, and its mark says so.
+    let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    store.sweep(Timestamp(1_700_000_002_000)).unwrap();
+    assert!(path.join("segments/000001/delivered").exists());
+    let mut writer = store.begin(import(1)).unwrap();
+    write(&mut writer, 10_000, "good");
+    let at = Timestamp(1_700_000_003_000);
+    writer.commit(Closing::plain(at, at)).unwrap();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_dir_all(path.join("catalog.1")).unwrap();
+    let (store, _) = Store::open(&settings(&path), Timestamp(3)).unwrap();
+    let record = store.run(import(1).id).unwrap().unwrap();
+    assert_eq!((record.events, record.pending), (10_000, 10_000));
+    let all = drain(&store, "one", 1_000);
+    assert_eq!(all.iter().filter(|event| event.contains("good/")).count(), 10_000);
+    assert!(!all.iter().any(|event| event.contains("bad/")));
+}

@@ -380,3 +380,119 @@ fn requeued_letters_are_read_within_both_limits() {
     assert_eq!(got, rows);
     accounts_hold(&store);
 }
+
+/// Whatever is stored, refused, mended, replayed and called off, while batches are under way and after restarts: the
+/// accounts hold at every moment, and in the end everything has arrived or is a dead letter.
+#[test]
+fn the_accounts_hold_whatever_happens() {
+    for seed in 1..=6_u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let open = || Store::open(&settings(&path), Timestamp(1)).unwrap().0;
+        let mut dice = seed;
+        let mut below = |limit: u64| {
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % limit
+        };
+        let mut store = open();
+        store.resolve(&destination("one")).unwrap();
+        let both = |store: &Store| [Line::Live, Line::Replay].map(|which| line(store, "one", which));
+        let mut queues = both(&store);
+        let mut under_way: [Vec<Leased>; 2] = [Vec::new(), Vec::new()];
+        let mut number = 0;
+        for step in 0..120 {
+            let now = Timestamp(1_700_000_100_000 + step);
+            let runs = store.runs(None, 100).unwrap();
+            let any = |draw: u64| runs.get(draw as usize % runs.len().max(1));
+            match below(12) {
+                0 | 1 => {
+                    number += 1;
+                    store_run(&store, number, "one", below(20));
+                }
+                which @ 2..=6 => {
+                    let which = usize::from(which > 4);
+                    under_way[which].extend(read(&mut queues[which], 1 + below(15) as usize).0);
+                    let done = below(1 + under_way[which].len() as u64) as usize;
+                    let done: Vec<_> = under_way[which].drain(..done).collect();
+                    let Some(last) = done.last() else { continue };
+                    let buried: Vec<_> = done
+                        .iter()
+                        .filter(|_| below(4) == 0)
+                        .map(|one| (one.position, "poison".to_owned()))
+                        .collect();
+                    queues[which].acknowledge(last.position, &buried, now).unwrap();
+                }
+                7 | 8 => {
+                    let Some(run) = any(below(100)) else { continue };
+                    let mut letters = Vec::new();
+                    let visit = |letter: DeadLetter| {
+                        letters.push((letter.row, letter.event.is_some()));
+                        Ok(true)
+                    };
+                    store.each_dead_letter(run, visit).unwrap();
+                    for (row, has_event) in letters {
+                        match below(3) {
+                            0 if has_event => drop(store.requeue(run.id, &[row], None, now).unwrap()),
+                            0 => drop(mend(&store, run.id, row)),
+                            1 => drop(store.drop_letters(run.id, &[row], now).unwrap()),
+                            _ => {}
+                        }
+                    }
+                }
+                9 => {
+                    let Some(run) = any(below(100)).cloned() else { continue };
+                    number += 1;
+                    replay(&store, number, "one", &[run], ReplayOptions::default());
+                }
+                10 => {
+                    let waiting = |run: &&RunRecord| run.kind == RunKind::Replay && run.pending > 0;
+                    let Some(run) = runs.iter().find(waiting) else { continue };
+                    let cancelled = store.cancel_replay(run.id, now);
+                    // One with letters only, requeued, is a replay that is done.
+                    assert!(
+                        cancelled.is_ok() || run.dead_events + run.delivered > 0,
+                        "{cancelled:?}"
+                    );
+                }
+                _ if below(4) == 0 => {
+                    drop(queues);
+                    store.close().unwrap();
+                    drop(store);
+                    store = open();
+                    queues = both(&store);
+                    under_way = [Vec::new(), Vec::new()];
+                }
+                _ => {
+                    let which = below(2) as usize;
+                    queues[which].rewind();
+                    under_way[which].clear();
+                }
+            }
+            let runs = store.runs(None, 100).unwrap();
+            let waiting: u64 = runs.iter().map(|run| run.pending).sum();
+            let backlog = store.destination(&DestinationId("one".into())).unwrap().backlog;
+            assert_eq!(backlog.events, waiting, "seed {seed}, step {step}: {runs:#?}");
+            for run in &runs {
+                assert_eq!(
+                    run.rows,
+                    run.events + run.dead_rows,
+                    "seed {seed}, step {step}: {run:?}"
+                );
+                let parts = run.delivered + run.pending + run.dead_events;
+                assert_eq!(run.events, parts, "seed {seed}, step {step}: {run:?}");
+                let letters = run.dead_rows + run.dead_events - run.dropped;
+                assert_eq!(run.dead_letters, letters, "seed {seed}, step {step}: {run:?}");
+            }
+        }
+        drop(queues);
+        drain(&store, "one", 50);
+        drain_replays(&store, "one");
+        accounts_hold(&store);
+        assert!(
+            store.runs(None, 100).unwrap().iter().all(|run| run.pending == 0),
+            "seed {seed}"
+        );
+    }
+}
