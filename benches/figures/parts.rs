@@ -220,14 +220,7 @@ fn small_runs(threads: u64) {
     const RUNS: u64 = 400;
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let mut bare = Vec::new();
-    let mut file = std::fs::File::create(folder.path().join("bare")).unwrap();
-    for _ in 0..RUNS {
-        let begin = Instant::now();
-        file.write_all(&[7; 2_200]).unwrap();
-        file.sync_data().unwrap();
-        bare.push(begin.elapsed());
-    }
+    let mut bare = crate::process::syncs(folder.path(), threads as usize, (RUNS / threads) as usize);
     let handles: Vec<_> = (0..threads)
         .map(|thread| {
             let store = store.clone();
@@ -254,7 +247,10 @@ fn small_runs(threads: u64) {
     row(
         &format!("a run of 20 rows, {threads} at once: begin to durable"),
         &format!("p50 {:.2} ms, p99 {:.2} ms", milliseconds(p50), milliseconds(p99)),
-        &format!("one append and fdatasync: p50 {:.2} ms", milliseconds(bare_p50)),
+        &format!(
+            "{threads} at once, append and fdatasync: p50 {:.2} ms",
+            milliseconds(bare_p50)
+        ),
         p50.as_secs_f64() / bare_p50.as_secs_f64(),
     );
 }

@@ -1,6 +1,7 @@
 //! What the system knows of a process: CPU, memory, wake-ups. Linux.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,4 +80,25 @@ pub(crate) fn wake_ups(id: u32, during: Duration) -> f64 {
     let (before, begin) = (count(), Instant::now());
     std::thread::sleep(during);
     (count() - before) / begin.elapsed().as_secs_f64()
+}
+
+/// What the disk alone takes for it: as many at once, each appends and syncs.
+pub(crate) fn syncs(folder: &Path, threads: usize, times: usize) -> Vec<Duration> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut file = File::create(folder.join(format!("plain-{thread}"))).unwrap();
+                    let sync = |_| {
+                        let begin = Instant::now();
+                        file.write_all(&[7; 4_096]).unwrap();
+                        file.sync_data().unwrap();
+                        begin.elapsed()
+                    };
+                    (0..times).map(sync).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::peers::{Pintle, free, gateway, looker};
-use crate::process::{cpu_seconds, forget_peak, gzip_cpu, memory, wake_ups};
+use crate::process::{cpu_seconds, forget_peak, gzip_cpu, memory, syncs, wake_ups};
 use crate::table::{megabytes, milliseconds, percentile, plain, row};
 use crate::{documents, parts};
 
@@ -153,14 +153,7 @@ fn small_runs() {
     documents::write(20, false, &mut document).unwrap();
     let pintle = Pintle::start(folder.path(), free());
     let gateway = free();
-    let mut syncs = Vec::new();
-    let mut file = File::create(folder.path().join("plain")).unwrap();
-    for _ in 0..SENDERS * RUNS {
-        let begin = Instant::now();
-        file.write_all(&[7; 4_096]).unwrap();
-        file.sync_data().unwrap();
-        syncs.push(begin.elapsed());
-    }
+    let mut bare = syncs(folder.path(), SENDERS, RUNS);
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
@@ -186,11 +179,11 @@ fn small_runs() {
         senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
     });
     for percent in [50, 99] {
-        let (ours, bare) = (percentile(&mut times, percent), percentile(&mut syncs, percent));
+        let (ours, bare) = (percentile(&mut times, percent), percentile(&mut bare, percent));
         row(
             &format!("{SENDERS} at once, runs of 20 rows, request to answer, p{percent}"),
             &format!("{:.2} ms", milliseconds(ours)),
-            &format!("one append and fdatasync: {:.2} ms", milliseconds(bare)),
+            &format!("{SENDERS} at once, append and fdatasync: {:.2} ms", milliseconds(bare)),
             ours.as_secs_f64() / bare.as_secs_f64(),
         );
     }
@@ -200,7 +193,8 @@ fn idle(folder: &Path) {
     let store = folder.join("idle");
     std::fs::create_dir(&store).unwrap();
     let pintle = Pintle::start(&store, free());
-    std::thread::sleep(Duration::from_secs(2));
+    // Until it has seen that nothing happens.
+    std::thread::sleep(Duration::from_secs(12));
     let wakes = wake_ups(pintle.id(), Duration::from_secs(5));
     plain(
         "idle",
