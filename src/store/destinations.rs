@@ -409,16 +409,20 @@ mod tests {
             };
             assert_eq!(store.resolve(&destination).unwrap(), destination);
         }
-        let began = Instant::now();
-        for _ in 0..20 {
-            assert_eq!(store.destinations().len(), ids.len());
-        }
-        let twenty_lists = began.elapsed();
-        let began = Instant::now();
-        for id in &ids {
-            assert_eq!(store.destination(id).map(|one| one.destination.id).as_ref(), Some(id));
-        }
-        assert!(began.elapsed() < twenty_lists, "{:?}", began.elapsed());
+        // A twentieth of the work: once in five times it must be seen, whatever else the machine does.
+        let is_quick = (0..5).any(|_| {
+            let began = Instant::now();
+            for _ in 0..20 {
+                assert_eq!(store.destinations().len(), ids.len());
+            }
+            let twenty_lists = began.elapsed();
+            let began = Instant::now();
+            for id in &ids {
+                assert_eq!(store.destination(id).map(|one| one.destination.id).as_ref(), Some(id));
+            }
+            began.elapsed() < twenty_lists
+        });
+        assert!(is_quick, "one of {} takes as long as twenty lists of all", ids.len());
         assert!(store.destination(&DestinationId("another".into())).is_none());
     }
 }
