@@ -45,7 +45,11 @@ fn fails(part: &str) {
         .spawn()
         .unwrap();
     let hub = stage.hub.clone();
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
     eventually("it answers", SOON, || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("{part}: it ends before it answers, {status}: {}", log());
+        }
         Request::new("GET", "/health")
             .ask(hub.address)
             .is_ok_and(|answer| answer.status == 200)
@@ -77,7 +81,7 @@ fn fails(part: &str) {
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let log = log();
     assert_eq!(status.code(), Some(1), "{part}: {log}");
     assert!(log.contains("failed to sync") && log.contains(part), "{part}: {log}");
     if part == "/segments/" {

@@ -2,7 +2,7 @@
 //! keep the line beyond the proxy's limit, large bodies, and the next pintle where one is gone.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::peers::gateway::{Gateway, Settings};
 use crate::peers::looker::{Delivery, Download, Execute, Looker};
 use crate::peers::pintle::{Config, Pintle};
 use crate::peers::tls::{Authority, NAME};
-use crate::peers::{eventually, runtime};
+use crate::peers::{eventually, free_port, runtime};
 use crate::stage::SOON;
 
 /// A running nginx. It is ended when this is dropped.
@@ -133,7 +133,7 @@ fn a_run_goes_through_nginx() {
     let authority = Authority::new();
     let looker = Looker::start();
     let gateway = Gateway::start(Settings::default());
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_port();
     let config = || {
         Config::for_looker(&looker)
             .set("hub", "secret", "\"one secret for both of them, long enough\"")

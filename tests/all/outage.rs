@@ -9,11 +9,12 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::peers::documents::Document;
-use crate::peers::eventually;
 use crate::peers::gateway::{Gateway, Mood, Settings};
 use crate::peers::http::Request;
 use crate::peers::looker::{Delivery, Download, Execute, Hub, Looker};
-use crate::peers::pintle::{Config, Pintle};
+use crate::peers::pintle::Pintle;
+use crate::peers::{eventually, free_port};
+use crate::stage::Stage;
 
 const OUTAGE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -29,14 +30,19 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let looker = Looker::start();
         let gateway = Gateway::start(Settings {
             keep_texts: false,
             strict: false,
             ..Settings::default()
         });
-        let pintle = Pintle::start(Config::for_looker(&looker).set("rudderstack", "retry_max_interval", "\"60s\""));
-        let hub = pintle.hub();
+        let Stage {
+            looker,
+            gateway,
+            pintle,
+            hub,
+        } = Stage::set_before(gateway, |config| {
+            config.set("rudderstack", "retry_max_interval", "\"60s\"")
+        });
         Self {
             looker,
             gateway,
@@ -166,7 +172,7 @@ fn outage_to_full_speed() {
     const ROWS: u64 = 1_000_000;
     let mut scene = Scene::new();
     // Nothing listens at first.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_port();
     scene.send_to(&format!("http://{address}"), "large", "key", ROWS);
     let status = scene.pintle.json(&["status"]);
     let id = status["destinations"][0]["id"].as_str().unwrap().to_owned();

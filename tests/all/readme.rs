@@ -1,8 +1,9 @@
 //! The README's own commands, run as they stand there: the first row by hand, and the configuration of the set-up.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::peers::free_port;
 
 fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -33,10 +34,6 @@ fn blocks(heading: &str) -> Vec<(String, String)> {
     blocks
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn the_first_row_by_hand() {
     let shell: Vec<String> = blocks("The first row by hand")
@@ -48,7 +45,7 @@ fn the_first_row_by_hand() {
     // The build is the one under test; the ports are free ones.
     let build = shell[0].lines().next().unwrap();
     assert!(build.starts_with("cargo build --release"), "{build}");
-    let (hub, gateway) = (free_port(), free_port());
+    let (hub, gateway) = (free_port().port(), free_port().port());
     let start = shell[0].replacen(build, "", 1);
     let execute = shell[1]
         .replace("127.0.0.1:8480", &format!("127.0.0.1:{hub}"))
@@ -72,7 +69,7 @@ fn the_first_row_by_hand() {
         .current_dir(folder.path())
         .env("PATH", path)
         .env("PINTLE_HUB_LISTEN", format!("127.0.0.1:{hub}"))
-        .env("PINTLE_ADMIN_LISTEN", format!("127.0.0.1:{}", free_port()))
+        .env("PINTLE_ADMIN_LISTEN", free_port().to_string())
         .stdin(Stdio::null())
         .output()
         .unwrap();

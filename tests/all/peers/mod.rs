@@ -10,7 +10,9 @@ pub(crate) mod pintle;
 pub(crate) mod proxy;
 pub(crate) mod tls;
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The runtime of all scripted servers.
@@ -23,6 +25,25 @@ pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
             .expect("a runtime for the scripted servers")
     });
     &RUNTIME
+}
+
+/// Listens on a port below those that the system gives to others by itself: who lets it go and wants it again, as a
+/// server that restarts does, gets it.
+pub(crate) fn listen_apart(host: &str) -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..5_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id() as u16).wrapping_mul(37).wrapping_add(step) % 18_000;
+        if let Ok(listener) = TcpListener::bind((host, port)) {
+            return listener;
+        }
+    }
+    panic!("no free port between 12000 and 30000");
+}
+
+/// A port that is free, and stays it.
+pub(crate) fn free_port() -> SocketAddr {
+    listen_apart("127.0.0.1").local_addr().expect("its address")
 }
 
 /// Waits until `condition` holds and says how long that took; panics with `what` after `limit`.

@@ -12,7 +12,6 @@ use std::future::{Future, pending, poll_fn};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc as blocking};
 use std::time::{Duration, Instant};
 
@@ -136,7 +135,7 @@ impl Gateway {
     pub(crate) fn start_on(settings: Settings, host: &'static str, pair: Option<&Pair>) -> Self {
         let acceptor = pair.map(secure::acceptor);
         let secure = acceptor.is_some();
-        let listener = super::runtime().block_on(listen_apart(host));
+        let listener = super::runtime().block_on(async { listen(super::listen_apart(host)) });
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Up),
@@ -211,17 +210,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A port below those that the system gives to others by itself: while the gateway refuses connections, nobody gets it.
-async fn listen_apart(host: &str) -> TcpListener {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..5_000 {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 12_000 + (std::process::id() as u16).wrapping_mul(37).wrapping_add(step) % 18_000;
-        if let Ok(listener) = TcpListener::bind((host, port)).await {
-            return listener;
-        }
-    }
-    panic!("no free port between 12000 and 30000");
+fn listen(listener: std::net::TcpListener) -> TcpListener {
+    listener.set_nonblocking(true).expect("a listener that does not block");
+    TcpListener::from_std(listener).expect("the runtime takes it")
 }
 
 /// Holds the port without listening: who connects is refused, and nobody else can take it.
