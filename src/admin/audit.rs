@@ -338,6 +338,7 @@ fn csv(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::tests::{import, service};
 
     #[test]
     fn an_event_that_was_mended_was_in_no_batch_before() {
@@ -359,7 +360,6 @@ mod tests {
         assert_eq!(with(Stored::Pending, 0, Some(31)), [0; 0]);
         assert_eq!(with(Stored::Delivered, 0, Some(25)), [20]);
     }
-    use crate::admin::tests::{import, service};
 
     #[test]
     fn rows_that_are_only_counted_are_told_as_such() {

@@ -2,7 +2,9 @@
 
 use crate::event::words::counted;
 use crate::event::{RunId, Timestamp};
-use crate::store::{Attempt, EventState as Stored, FoundMessage, RunBounds, RunKind, RunList, RunRecord, RunState};
+use crate::store::{
+    Attempt, EventState as Stored, FoundMessage, REPLAY_OF, RunBounds, RunKind, RunList, RunRecord, RunState,
+};
 
 use super::audit::attempts_with;
 use super::selection::Selection;
@@ -238,7 +240,9 @@ impl Service {
     /// The replays of a run, or those of one message of it.
     fn replays_story(&self, run: RunId, message: Option<&str>, story: &mut Vec<Chapter>) -> Result<(), Fault> {
         self.each_of(RunList::Replays, Some(run), None, &mut |replay| {
-            if !replay.replay_of.contains(&run) {
+            // A record names the first ones alone; of what a replay copied from more runs, its messages tell.
+            let named = replay.replay_of.contains(&run);
+            if !named && (replay.replay_of.len() < REPLAY_OF || !self.store().replay_refers(replay.id, run)?) {
                 return Ok(true);
             }
             let has = match message {
@@ -337,7 +341,7 @@ fn counted_were(events: u64) -> String {
 fn of_runs(run: &RunRecord) -> String {
     match run.replay_of.as_slice() {
         [one] => format!("run {one}"),
-        some if some.len() < crate::store::REPLAY_OF => format!("{} runs", some.len()),
+        some if some.len() < REPLAY_OF => format!("{} runs", some.len()),
         some => format!("{} runs or more", some.len()),
     }
 }

@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use super::catalog::remove_folder;
+use super::contents::{self, Contents, Known};
 use super::database::{self, Database, Shape, sync_folder};
 use super::error::{Error, Result};
 use super::keys;
 use super::mark::Mark;
 use super::open::Finding;
 use super::records::{HighWater, SealedAs};
-use super::recover::{self, Adoption, Contents, Known};
+use super::recover::Adoption;
 use super::salvage::{Salvage, write_anew};
 use super::segment::{self, Reader, Seal, SegmentId};
 use crate::event::Timestamp;
@@ -67,7 +68,7 @@ pub(super) fn adopt_segment(
     let known = sealed.map_or(Known::Stopped(high), Known::Sealed);
     let opened = heal(&path, segment::SHAPE, ground, with_snapshots)
         .and_then(|healed| Ok((healed, Reader::open(ground.segments, id, None)?)))
-        .and_then(|(healed, reader)| Ok((healed, recover::read_segment(&reader, known)?)));
+        .and_then(|(healed, reader)| Ok((healed, contents::read_segment(&reader, known)?)));
     let (healed, mut contents, why) = match opened {
         Ok((healed, contents)) => (healed, contents, String::new()),
         Err(error) if error.is_disk_full() => {
@@ -98,7 +99,7 @@ pub(super) fn adopt_segment(
             let end = end_of(&salvage);
             write_anew(ground, id, &salvage, end)?;
             let reader = Reader::open(ground.segments, id, None)?;
-            contents = recover::read_segment(&reader, Known::Sealed(end))?;
+            contents = contents::read_segment(&reader, Known::Sealed(end))?;
             contents.lost = end - salvage.before(end);
         }
         let lost = contents.lost + expected.saturating_sub(contents.seal.values);

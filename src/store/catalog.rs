@@ -22,8 +22,8 @@
 //! | `t` run n | the runs that a replay refers to |
 //! | `w` `y` `l` | lists of runs by what they are asked for: see `lookup` |
 //!
-//! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it at
-//! the latest 100 ms later. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
+//! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it
+//! 100 ms later, half a second where nothing had happened for a while. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).
 //! A group of a change set is atomic. When the database outgrows its content it is copied to `catalog.K+1` (`copying`).
 
 use std::path::{Path, PathBuf};

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::chunk::{Chunk, Record};
+use super::contents;
 use super::error::{Error, Result};
 use super::queue::finish;
 use super::records::{Letter, Place};
-use super::recover;
 use super::replay::salted;
 use super::run::{RunKind, RunRecord};
 use super::runs::{Mending, Numbered};
@@ -220,6 +220,6 @@ fn events_in(store: &Inner, run: RunId, at: Numbered, with_dead: bool) -> Result
         }
     }
     let (place, chunk) = store.chunk_or_moved(run, sequence, place)?;
-    let counted = recover::count(&chunk).map(|(events, _)| events);
+    let counted = contents::count(&chunk).map(|(events, _)| events);
     counted.map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))
 }

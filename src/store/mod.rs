@@ -17,11 +17,11 @@
 //!    because sled's recovery loses the whole database where two of its own segments roll between syncs (`segment`).
 //! 3. `commit`: the last chunk carries the closing record: count, order, and all that the catalog needs. Flush and
 //!    fdatasync (sled's flush alone is `sync_file_range`), once for all runs that wait: they are durable.
-//! 4. The catalog learns of the run, lazily: at the latest 100 ms later it is flushed and synced. Until then a crash
+//! 4. The catalog learns of the run, lazily: at the latest half a second later it is flushed and synced. Until then a crash
 //!    costs nothing, for recovery reads the active segment.
 //! 5. Only now the run's thread is answered, and its destination is woken.
 //! 6. Delivery reads chunks by computed keys and moves a cursor in the catalog. A crash repeats what was acknowledged
-//!    since the last catalog sync: at the most 100 ms.
+//!    since the last catalog sync, which a lane asks for each 200 ms.
 //!
 //! What is asked of it is found by computed keys and small lists: `runs`, `finder`, `lookup` (webhook ids, replays, dead
 //! letters), `users` and `search` (persons), `message` (by reading), `references` (what a replay sends).
@@ -36,6 +36,7 @@ mod ballast;
 mod catalog;
 mod chunk;
 mod commit;
+mod contents;
 mod copying;
 mod database;
 mod destinations;
@@ -294,6 +295,11 @@ impl Store {
             ..new
         };
         self.inner.replay(new, runs, filter, now)
+    }
+
+    /// Whether a replay refers to a run: sends its events without a copy.
+    pub fn replay_refers(&self, replay: RunId, run: RunId) -> Result<bool> {
+        Ok(self.inner.replay_parts(replay)?.contains(&run))
     }
 
     /// Whether a replay has sent, or is to send, the event of a run that came with this message id.

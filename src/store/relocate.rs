@@ -90,7 +90,7 @@ impl<'a> Source<'a> {
 
     /// Whether a chunk is all there, in a form that can be unpacked.
     pub(super) fn is_readable(&self, value: u32) -> bool {
-        matches!(self.reader.chunk(value), Ok(Some(chunk)) if super::recover::count(&chunk).is_ok())
+        matches!(self.reader.chunk(value), Ok(Some(chunk)) if super::contents::count(&chunk).is_ok())
     }
 
     pub(super) fn take_chunk(&mut self, run: RunId, sequence: u32, value: u32, dead: bool) -> Result<()> {

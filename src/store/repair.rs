@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use super::adopt::{self, Ground};
 use super::catalog::{Changes, decode};
 use super::commit::put_extent;
+use super::contents::{self, Known};
 use super::database::write_file;
 use super::error::Result;
 use super::keys;
 use super::load::REBUILD;
 use super::lookup;
 use super::records::{Cursor, Extent, Letter, LetterState, Place, Queued, Registered, Step};
-use super::recover::{self, Known};
 use super::relocate::Source;
 use super::run::{RunRecord, RunState};
 use super::runs::Numbered;
@@ -111,7 +111,7 @@ impl Inner {
                 let aside = aside_file(id, "seal")?;
                 let sealed = self.sealed_as(id)?;
                 let reader = self.readers.reader(id, Some(sealed.values))?;
-                let seal: Seal = recover::read_segment(&reader, Known::Sealed(sealed.values))?.seal;
+                let seal: Seal = contents::read_segment(&reader, Known::Sealed(sealed.values))?.seal;
                 seal.write(&id.folder(&segments))?;
                 (
                     format!("segment {id}, seal"),

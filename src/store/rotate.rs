@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use super::catalog::Changes;
 use super::commit;
+use super::contents::{self, Known};
 use super::error::{Error, Result};
 use super::keys;
 use super::records::{HighWater, Registered, SealedAs};
-use super::recover::{self, Known};
 use super::segment::{Active, Reader, Seal, SegmentId};
 use super::users;
 use super::writer::Writer;
@@ -147,7 +147,7 @@ impl Writer {
         let segments = self.store.segments_folder();
         self.store.readers.close(left.id);
         let reader = Reader::open(&segments, left.id, None)?;
-        let contents = recover::read_segment(&reader, Known::Sealed(left.answered))?;
+        let contents = contents::read_segment(&reader, Known::Sealed(left.answered))?;
         drop(reader);
         let seal = contents.seal;
         if let Some((number, what)) = contents.damaged.first() {

@@ -138,8 +138,8 @@ fn number_before(bytes: &[u8], begin: usize, len: usize, next: u32) -> Option<u3
         .min()
 }
 
-/// Writes the first so many values of a segment anew from what is whole in a damaged one, with the same numbers. In the place of a value that is gone
-/// comes one that says nothing.
+/// Writes the first so many values of a segment anew from what is whole in a damaged one, with the same numbers. In the
+/// place of a value that is gone comes one that says nothing.
 pub(super) fn write_anew(ground: Ground<'_>, id: SegmentId, salvage: &Salvage, end: u32) -> Result<()> {
     let nobody = RunId(Ulid::from_parts(0, 0));
     let nothing = chunk::encode(

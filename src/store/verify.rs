@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::adopt::copy_folder;
 use super::catalog::{decode, remove_folder};
+use super::contents::{self, Contents, Known};
 use super::database::Database;
 use super::error::Result;
 use super::keys;
@@ -15,7 +16,6 @@ use super::mark::Mark;
 use super::records::{
     Cursor, DestinationRecord, HighWater, KeptCount, Letter, Place, Queued, Registered, SealedAs, Seen,
 };
-use super::recover::{self, Contents, Known};
 use super::run::{RunRecord, RunState};
 use super::segment::{self, Seal, SegmentId};
 use super::state::Inner;
@@ -226,7 +226,7 @@ impl Inner {
             let what = format!("its database cannot be opened; what is whole in it is read all the same ({error})");
             survey.note(Ailing::Segment(id), what, place.clone(), &runs);
         }
-        let read = reader.and_then(|reader| recover::read_segment(&reader, known));
+        let read = reader.and_then(|reader| contents::read_segment(&reader, known));
         let contents = match read {
             Ok(contents) => contents,
             Err(error) => {

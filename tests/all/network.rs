@@ -15,7 +15,7 @@ use crate::peers::looker::{Delivery, Download, Execute, Hub, Looker};
 use crate::peers::pintle::{Config, Pintle};
 use crate::peers::proxy::{Proxy, basic};
 use crate::peers::tls::{Authority, UNKNOWN};
-use crate::stage::SOON;
+use crate::stage::{SOON, Stage};
 
 const CREDENTIALS: &str = "clerk:pass-word-of-the-proxy";
 const KEY: &str = "key-of-the-source";
@@ -31,9 +31,12 @@ struct Line {
 
 impl Line {
     fn new(gateway: Gateway, url: &str, more: impl FnOnce(Config) -> Config) -> Self {
-        let looker = Looker::start();
-        let pintle = Pintle::start(more(Config::for_looker(&looker)));
-        let hub = pintle.hub();
+        let Stage {
+            looker,
+            gateway,
+            pintle,
+            hub,
+        } = Stage::set_before(gateway, more);
         Self {
             looker,
             gateway,

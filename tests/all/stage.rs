@@ -28,8 +28,12 @@ impl Stage {
 
     /// With more in the configuration.
     pub(crate) fn set_with(more: impl FnOnce(Config) -> Config) -> Self {
+        Self::set_before(Gateway::start(Settings::default()), more)
+    }
+
+    /// Before a gateway that is there already.
+    pub(crate) fn set_before(gateway: Gateway, more: impl FnOnce(Config) -> Config) -> Self {
         let looker = Looker::start();
-        let gateway = Gateway::start(Settings::default());
         let pintle = Pintle::start(more(Config::for_looker(&looker)));
         let hub = pintle.hub();
         Self {

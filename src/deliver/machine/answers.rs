@@ -213,14 +213,7 @@ impl Machine {
         }
         if !self.bury && self.streak >= BROKEN_AFTER {
             self.wait_until = Some(now.plus(MINUTE));
-            self.enter(
-                Mode::Broken {
-                    at: 0,
-                    trials: 0,
-                    words,
-                },
-                step,
-            );
+            self.take_for_broken(words, step);
         }
     }
 

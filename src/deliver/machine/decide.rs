@@ -33,14 +33,7 @@ impl Machine {
         if self.streak >= BROKEN_AFTER && !self.refused.is_empty() && !held && !matches!(self.mode, Mode::Broken { .. })
         {
             let words = self.refused.last().cloned().unwrap_or_default();
-            self.enter(
-                Mode::Broken {
-                    at: 0,
-                    trials: 0,
-                    words,
-                },
-                step,
-            );
+            self.take_for_broken(words, step);
         }
         if held || self.probe_first {
             return self.probe(step);
@@ -71,6 +64,16 @@ impl Machine {
         self.attempts = 0;
         self.enter(Mode::Flowing, step);
         step.next = Next::Wait { until: self.again_at };
+    }
+
+    /// It refuses everything: only one real event that is accepted, or an operator, ends that.
+    pub(super) fn take_for_broken(&mut self, words: String, step: &mut Step) {
+        let broken = Mode::Broken {
+            at: 0,
+            trials: 0,
+            words,
+        };
+        self.enter(broken, step);
     }
 
     fn batch(&mut self, step: &mut Step) {

@@ -5,7 +5,7 @@ use crate::config::StoreSettings;
 use crate::event::Timestamp;
 use crate::store::chunk::Builder;
 use crate::store::run::{NewRun, Origin, RunKind};
-use crate::store::{Error, open, recover};
+use crate::store::{Error, contents, open};
 
 fn packed(row: u64) -> Packed {
     packed_of(row, b"{\"n\":1")
@@ -142,7 +142,7 @@ fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
     let seal = segment::Seal::read(&SegmentId(99).folder(&store.segments_folder()));
     let sealed = seal.unwrap().unwrap();
     let reader = segment::Reader::open(&store.segments_folder(), SegmentId(99), None).unwrap();
-    let contents = recover::read_segment(&reader, recover::Known::Sealed(sealed.values)).unwrap();
+    let contents = contents::read_segment(&reader, contents::Known::Sealed(sealed.values)).unwrap();
     let ended: Vec<_> = contents.closed.iter().map(|closed| closed.run.id).collect();
     assert_eq!((ended, sealed.runs), (vec![run(4)], vec![run(4)]));
     // What comes then finds the new segment.
