@@ -173,6 +173,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(store.keep_delivered_bytes, WhileRunning, Open, Text, |given| given.size(0, 1 << 50), size),
     key!(store.keep_dead, WhileRunning, Open, Text, |given| given.duration(SECOND, 3650 * DAY), duration),
     key!(store.keep_runs, WhileRunning, Open, Text, |given| given.duration(SECOND, 3650 * DAY), duration),
+    key!(store.keep_failed_runs, WhileRunning, Open, Toml, |given| given.whole(100..=10_000_000), whole),
 
     key!(admin.listen, AtStart, Open, Text, |given| given.address_or_off(), |address: &Option<std::net::SocketAddr>| Value::String(address.map(|address| address.to_string()).unwrap_or_default())),
     key!(admin.token, AtStart, Secret, Text, |given| given.secret(), secret),

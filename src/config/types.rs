@@ -190,6 +190,8 @@ pub struct StoreSettings {
     pub keep_dead: Duration,
     /// How long the list of runs is kept.
     pub keep_runs: Duration,
+    /// Failed runs of Looker's, of which nothing was stored, that stay in the list: the newest.
+    pub keep_failed_runs: usize,
 }
 
 /// `[admin]`
@@ -301,6 +303,7 @@ impl Default for StoreSettings {
             keep_delivered_bytes: 5_000_000_000,
             keep_dead: Duration::from_secs(90 * DAY),
             keep_runs: Duration::from_secs(90 * DAY),
+            keep_failed_runs: 10_000,
         }
     }
 }

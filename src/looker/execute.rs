@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
 use super::flights::Lead;
+use super::flood::Flood;
 use super::order::{Order, Wanted};
 use super::pipe::{self, Frame, PIECES, Progress, Source};
 use super::places::{Crowded, Place, Ticket};
@@ -15,15 +16,40 @@ use super::seams::{Converters, Intake, IntakeError, RunEnd};
 use super::settings::Settings;
 use super::spool::Base64Reader;
 use super::{Parts, Phase};
-use crate::event::Timestamp;
 use crate::event::words::counted;
+use crate::event::{RunId, Timestamp};
 use crate::store::{NewRun, RunRecord};
+
+/// Lines of runs in the log, of each kind in ten seconds: small runs may be many, and failed ones anybody's with a token.
+/// The list of runs has them all.
+const LINES: u64 = 20;
+
+/// How many lines the runs had lately.
+#[derive(Debug)]
+pub(super) struct RunLines {
+    begun: Flood,
+    stored: Flood,
+    again: Flood,
+    failed: Flood,
+}
+
+impl Default for RunLines {
+    fn default() -> Self {
+        Self {
+            begun: Flood::new(LINES),
+            stored: Flood::new(LINES),
+            again: Flood::new(LINES),
+            failed: Flood::new(LINES),
+        }
+    }
+}
 
 /// One run on its way.
 pub(super) struct Run<I: Intake, C: Converters> {
     pub(super) parts: Arc<Parts<I, C>>,
     pub(super) settings: Arc<Settings>,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) lines: Arc<RunLines>,
     /// An earlier success's words.
     pub(super) landed: Option<Answer>,
 }
@@ -37,7 +63,9 @@ impl<I: Intake, C: Converters> Run<I, C> {
         let (answer, record) = match again {
             Err(answer) => (answer, None),
             Ok(Some(answer)) => {
-                tracing::info!(%run, %action, "the same delivery again: answered as before");
+                if let Some(before) = self.lines.again.note(Instant::now()).log {
+                    tracing::info!(%run, %action, unlogged_before = before, "the same delivery again: answered as before");
+                }
                 lead.land(answer);
                 return;
             }
@@ -53,18 +81,40 @@ impl<I: Intake, C: Converters> Run<I, C> {
             dead_rows: record.as_ref().map_or(0, |record| record.dead_rows),
             milliseconds: took(received_at, Timestamp::now()),
         };
+        self.note(run, &end, &answer);
+        self.parts.observer.run_ended(&end);
+        lead.land(answer);
+    }
+
+    /// Its line in the log.
+    fn note(&self, run: RunId, end: &RunEnd, answer: &Answer) {
+        let action = end.action;
+        let lines = if answer.success {
+            &self.lines.stored
+        } else {
+            &self.lines.failed
+        };
+        let Some(before) = lines.note(Instant::now()).log else {
+            return;
+        };
         if answer.success {
-            tracing::info!(%run, %action, events = end.events, dead_rows = end.dead_rows, ms = end.milliseconds, "run stored");
+            tracing::info!(
+                %run,
+                %action,
+                events = end.events,
+                dead_rows = end.dead_rows,
+                ms = end.milliseconds,
+                unlogged_before = before,
+                "run stored"
+            );
         } else {
             // What a document is refused for may quote it, and a log holds nothing of a document.
             let reason = match answer.http_code {
                 REFUSED_DOCUMENT => "the document was refused; `pintle runs show` says why",
                 _ => answer.message.as_str(),
             };
-            tracing::warn!(%run, %action, reason, ms = end.milliseconds, "run failed");
+            tracing::warn!(%run, %action, reason, ms = end.milliseconds, unlogged_before = before, "run failed");
         }
-        self.parts.observer.run_ended(&end);
-        lead.land(answer);
     }
 
     /// The answer of a stored run of the same delivery.
@@ -101,14 +151,17 @@ impl<I: Intake, C: Converters> Run<I, C> {
             }
             Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
-        tracing::info!(
-            run = %new_run.id,
-            action = %new_run.action,
-            destination = %order.terms.context.destination,
-            instance = new_run.looker.instance.as_deref().unwrap_or_default(),
-            webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
-            "run begun"
-        );
+        if let Some(before) = self.lines.begun.note(Instant::now()).log {
+            tracing::info!(
+                run = %new_run.id,
+                action = %new_run.action,
+                destination = %order.terms.context.destination,
+                instance = new_run.looker.instance.as_deref().unwrap_or_default(),
+                webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
+                unlogged_before = before,
+                "run begun"
+            );
+        }
         let received = self.document(order, writer, deadline).await;
         drop(place);
         match received {

@@ -5,12 +5,12 @@
 //! The other rooms are reached through the traits of `seams`; the server puts the real ones in.
 
 mod answer;
-mod attempts;
 mod destination;
 mod download;
 mod envelope;
 mod execute;
 mod flights;
+mod flood;
 mod form;
 mod gunzip;
 mod list;
@@ -47,9 +47,9 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::event::{Action, RunId, Timestamp};
 use answer::Answer;
-use attempts::Attempts;
-use execute::Run;
+use execute::{Run, RunLines};
 use flights::{Coming, Flights};
+use flood::Flood;
 use order::{Arrival, Order};
 use places::{Crowded, Who};
 use request::{ReadLimits, Received};
@@ -124,9 +124,10 @@ struct Inner<I: Intake, C: Converters> {
     flights: Arc<Flights>,
     runs: Mutex<JoinSet<()>>,
     phase: watch::Sender<Phase>,
-    attempts: Attempts,
+    without_token: Flood,
     /// Requests with a good token that could not be read.
-    unread: Attempts,
+    unread: Flood,
+    lines: Arc<RunLines>,
 }
 
 impl<I: Intake, C: Converters> Hub<I, C> {
@@ -141,8 +142,9 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             flights: Arc::default(),
             runs: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
-            attempts: Attempts::default(),
-            unread: Attempts::default(),
+            without_token: Flood::new(5),
+            unread: Flood::new(5),
+            lines: Arc::default(),
         })))
     }
 
@@ -238,7 +240,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
     }
 
     fn rejected(&self, rejected: Rejected, peer: Option<IpAddr>) -> Response<ReplyBody> {
-        let attempt = self.0.attempts.failed(Instant::now());
+        let attempt = self.0.without_token.note(Instant::now());
         if let Some(before) = attempt.log {
             let peer = peer.map_or_else(|| "a local socket".to_owned(), |peer| peer.to_string());
             tracing::warn!(%peer, reason = ?rejected, unlogged_before = before, "a request without a good token was turned away");
@@ -312,7 +314,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             Ok(received) => received,
             Err(error) => {
                 // Nothing is listed of it, and whoever has a token can send many.
-                if let Some(before) = self.0.unread.failed(Instant::now()).log {
+                if let Some(before) = self.0.unread.note(Instant::now()).log {
                     tracing::warn!(%action, reason = %error, unlogged_before = before, "an execute could not be read");
                 }
                 return said(&Answer::failure(400, error.to_string()), &location);
@@ -384,6 +386,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             parts: Arc::clone(&self.0.parts),
             settings,
             phase: self.0.phase.subscribe(),
+            lines: Arc::clone(&self.0.lines),
             landed,
         }
     }

@@ -20,7 +20,7 @@
 //! | `e` run row | what became of one row's dead letter |
 //! | `a` run n | the last attempts |
 //! | `t` run n | the runs that a replay refers to |
-//! | `w` `y` `l` | lists of runs by what they are asked for: see `lookup` |
+//! | `w` `y` `l` `f` | lists of runs by what they are asked for: see `lookup` |
 //!
 //! Writing is lazy: `apply` makes a change visible, `commit` makes all of them durable, and the store's writer calls it
 //! 100 ms later, half a second where nothing had happened for a while. At most 48 KB are changed between two commits (half of sled's unit of 128 KiB, see `segment`).

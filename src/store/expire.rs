@@ -102,7 +102,7 @@ impl Inner {
         }
     }
 
-    fn forget_run(&self, run: &RunRecord) -> Result<()> {
+    pub(super) fn forget_run(&self, run: &RunRecord) -> Result<()> {
         let mut old = vec![keys::run(run.id)];
         old.extend(lookup::keys_of(run));
         for prefix in [

@@ -40,6 +40,7 @@ pub(super) const DELIVERIES: &[u8] = b"v";
 pub(super) const REPEATS: &[u8] = b"p";
 pub(super) const REPLAYS: &[u8] = b"y";
 pub(super) const LETTERED: &[u8] = b"l";
+pub(super) const FAILED: &[u8] = b"f";
 const WEBHOOKS: &[u8] = b"w";
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// The catalog does not know of all segments yet.
@@ -174,6 +175,10 @@ pub(super) fn replay(run: RunId) -> Vec<u8> {
 
 pub(super) fn lettered(run: RunId) -> Vec<u8> {
     join(&[LETTERED, &run.to_bytes()])
+}
+
+pub(super) fn failed(run: RunId) -> Vec<u8> {
+    join(&[FAILED, &run.to_bytes()])
 }
 
 pub(super) fn letters_of(run: RunId) -> Vec<u8> {

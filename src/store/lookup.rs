@@ -1,10 +1,11 @@
-//! Three small lists beside the list of runs, so that what is often asked does not read all of it:
+//! Four small lists beside the list of runs, so that what is often asked does not read all of it:
 //!
 //! | key | which runs | for |
 //! | --- | --- | --- |
 //! | `w` hash of a webhook id, run | those of one delivery of Looker's | `trace` |
 //! | `y` run | replays | `replay list`, and the story of a run |
 //! | `l` run | those with dead letters | `status`, `dead`, the metrics |
+//! | `f` run | those of Looker's that failed and stored nothing | `failed`, which bounds them |
 //!
 //! A key has no value (25 bytes for a webhook id, 17 else) and is written in one atomic group with the record that it
 //! leads to. A catalog from before these lists gets them when it is opened; they go with their run.
@@ -107,7 +108,8 @@ pub(super) fn keys_of(run: &RunRecord) -> impl Iterator<Item = Vec<u8>> {
     let webhook = run.looker.webhook_id.as_deref().map(|id| keys::webhook(id, run.id));
     let replay = (run.kind == RunKind::Replay).then(|| keys::replay(run.id));
     let lettered = (run.dead_letters > 0).then(|| keys::lettered(run.id));
-    [webhook, replay, lettered].into_iter().flatten()
+    let failed = run.is_failed_execute().then(|| keys::failed(run.id));
+    [webhook, replay, lettered, failed].into_iter().flatten()
 }
 
 /// Makes the lists where an older pintle kept none.

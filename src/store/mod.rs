@@ -42,6 +42,7 @@ mod database;
 mod destinations;
 mod error;
 mod expire;
+mod failed;
 mod finder;
 mod keys;
 mod letters;

@@ -125,6 +125,11 @@ impl RunRecord {
         self.kind == RunKind::Import && self.state == RunState::Failed && self.rows == 0
     }
 
+    /// Whether it is the entry of an execute of which nothing was kept.
+    pub(super) fn is_failed_execute(&self) -> bool {
+        self.kind == RunKind::Looker && self.state == RunState::Failed && self.events == 0 && self.dead_rows == 0
+    }
+
     /// A replay that was ended before all of it was sent: what was not is none of its events.
     pub(super) fn is_cancelled(&self) -> bool {
         self.kind == RunKind::Replay && self.error.is_some()

@@ -58,6 +58,8 @@ pub(super) struct Inner {
     /// The number of the next commit: the order of everything that waits.
     next_commit: AtomicU64,
     receiving: Guarded<BTreeMap<RunId, RunRecord>>,
+    /// Runs that were listed as failed since the start.
+    pub(super) failures: AtomicU64,
     stopped: Guarded<Option<Error>>,
     woken: Guarded<Vec<Woken>>,
     /// Held while the store is open.
@@ -96,6 +98,7 @@ impl Inner {
             sweeping: Guarded::new(Memory::default()),
             next_commit: AtomicU64::new(parts.next_commit),
             receiving: Guarded::new(BTreeMap::new()),
+            failures: AtomicU64::new(0),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
             lock: parts.lock,
@@ -304,6 +307,7 @@ impl Inner {
             changes.put(keys::TOTALS.to_vec(), totals)?;
             self.catalog.apply(changes)
         })?;
+        self.bound_failed()?;
         Ok(record)
     }
 

@@ -150,3 +150,49 @@ fn references_of_a_replay_that_never_came_are_forgotten() {
     let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
     assert!(!store.inner.is_replay(replay).unwrap());
 }
+
+/// Whoever has the token can send runs that fail: they are bounded, and take nothing else with them.
+#[test]
+fn of_failed_runs_the_newest_stay() {
+    const FAILED: u64 = 700;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let settings = StoreSettings {
+        keep_failed_runs: 100,
+        ..settings(&path)
+    };
+    let all = {
+        let (store, _) = Store::open(&settings, Timestamp(1)).unwrap();
+        let mut writer = store.begin(new_run(1, "one")).unwrap();
+        writer.event(1, true, b"{\"messageId\":\"a\"", &[]).unwrap();
+        let at = Timestamp(1_700_000_000_500);
+        writer.commit(Closing::plain(at, at)).unwrap();
+        for number in 2..2 + FAILED {
+            let mut new = new_run(number, "one");
+            new.looker.webhook_id = Some("hook".to_owned());
+            if number % 50 == 0 {
+                // One that had begun: what lies in its segment is nobody's.
+                let mut writer = store.begin(new).unwrap();
+                writer.event(1, true, b"{\"messageId\":\"b\"", &[]).unwrap();
+                writer.fail(1, "the download broke").unwrap();
+            } else {
+                store.refuse(new, 0, "no").unwrap();
+            }
+        }
+        assert_eq!(store.totals(), (1, FAILED, 1));
+        store.listed(RunList::All, None, 2_000).unwrap()
+    };
+    let most = 100 + usize::try_from(crate::store::failed::COUNTED_EACH).unwrap();
+    assert!((100..=most + 1).contains(&all.len()), "{} are listed", all.len());
+    let ids = |from: u64| (from..2 + FAILED).rev().map(|number| new_run(number, "one").id);
+    let first_kept = 2 + FAILED - (all.len() as u64 - 1);
+    assert_eq!(all.split_last(), Some((&new_run(1, "one").id, &ids(first_kept).collect::<Vec<_>>()[..])));
+    let (store, findings) = Store::open(&settings, Timestamp(1)).unwrap();
+    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!(store.listed(RunList::All, None, 2_000).unwrap(), all);
+    assert_eq!(store.totals(), (1, FAILED, 1));
+    assert_eq!(store.runs_of_webhook("hook").unwrap().len(), 20);
+    assert_eq!(drain(&store, "one", 10).len(), 1);
+    let verification = store.verify(|damage| eprintln!("{damage:?}")).unwrap();
+    assert!(verification.ok, "{verification:?}");
+}
