@@ -1,12 +1,13 @@
 //! The blocking part of a lane: settle, read, make the next body. Goes to a blocking thread and comes back as a whole.
 
 use super::arrivals::Finished;
-use super::backlog::{AttemptNote, Backlog, BacklogError, Lease};
+use super::backlog::{AttemptNote, Backlog, BacklogError};
 use super::lane::Sources;
+use super::lease::{Batch, Lease};
 use super::machine::{Next, Settle};
 use super::pace::{Allowance, Pace};
 use crate::event::{RunId, Timestamp};
-use crate::rudderstack::{Body, SPLICED, body, stamp};
+use crate::rudderstack::{Body, SPLICED};
 
 /// What the blocking steps work on.
 pub(super) struct Desk<B: Backlog> {
@@ -22,14 +23,22 @@ pub(super) struct Desk<B: Backlog> {
 }
 
 /// What is done between two answers, in this order.
-pub(super) struct Work {
+pub(super) struct Work<P> {
     pub(super) note: Option<(AttemptNote, usize, usize)>,
     pub(super) settle: Option<Settle>,
     pub(super) sync: bool,
     pub(super) rewind: bool,
     pub(super) then: Then,
+    /// The body that is likely wanted.
+    pub(super) foreseen: Option<Foreseen<P>>,
     /// The machine's time.
     pub(super) now: Timestamp,
+}
+
+/// A body that was made before its turn, of events from a place on.
+pub(super) struct Foreseen<P> {
+    pub(super) begins: P,
+    pub(super) body: Body,
 }
 
 pub(super) enum Then {
@@ -105,7 +114,7 @@ impl<B: Backlog> Desk<B> {
         std::mem::take(&mut self.settled)
     }
 
-    pub(super) fn work(&mut self, work: Work) -> Result<Done, BacklogError> {
+    pub(super) fn work(&mut self, work: Work<B::Position>) -> Result<Done, BacklogError> {
         // What was delivered is acknowledged even where the attempt log cannot be written.
         let noted = work.note.as_ref().map_or(Ok(()), |note| self.note(note));
         if let Some(settle) = work.settle {
@@ -127,7 +136,7 @@ impl<B: Backlog> Desk<B> {
                 gzip,
                 ahead,
             } => {
-                let body = self.prepare(first, count, gzip)?;
+                let body = self.prepare((first, count, gzip), work.foreseen)?;
                 Ok(Done::Prepared(Prepared {
                     body,
                     first,
@@ -233,22 +242,33 @@ impl<B: Backlog> Desk<B> {
         Ok(Done::Read { sizes, again_at })
     }
 
-    fn prepare(&self, first: usize, count: usize, gzip: bool) -> Result<Body, BacklogError> {
-        let events = self.lease.events.iter().skip(first).take(count);
-        // A run's id holds the time of its acceptance.
-        let accepted = events
-            .clone()
-            .map(|event| event.run.0.timestamp_ms())
-            .max()
-            .unwrap_or(0);
-        let sent_at = stamp(Timestamp::now(), Timestamp(accepted as i64));
-        body(events.map(|event| self.lease.bytes_of(event)), &sent_at, gzip)
+    /// Events that may be the next batch, and where they begin.
+    pub(super) fn batch(&self, first: usize, count: usize) -> Option<(B::Position, Batch)> {
+        let begins = self.lease.events.get(first)?.position.clone();
+        Some((begins, self.lease.batch(first, count)))
+    }
+
+    fn prepare(
+        &self,
+        (first, count, gzip): (usize, usize, bool),
+        foreseen: Option<Foreseen<B::Position>>,
+    ) -> Result<Body, BacklogError> {
+        let is_it = |foreseen: &Foreseen<B::Position>| {
+            let begins = self.lease.events.get(first).map(|event| &event.position);
+            begins == Some(&foreseen.begins) && foreseen.body.events == count && foreseen.body.gzip == gzip
+        };
+        if let Some(foreseen) = foreseen.filter(is_it) {
+            return Ok(foreseen.body);
+        }
+        let batch = self.lease.batch(first, count);
+        batch
+            .body(Timestamp::now(), gzip)
             .map_err(|error| BacklogError(format!("a batch cannot be compressed: {error}")))
     }
 
     fn sizes_from(&self, before: usize) -> Vec<usize> {
         let added = self.lease.events.iter().skip(before);
-        added.map(|event| event.range.len() + SPLICED).collect()
+        added.map(|event| event.length() + SPLICED).collect()
     }
 }
 

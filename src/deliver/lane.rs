@@ -1,5 +1,6 @@
 //! The thin task: runs a [`Machine`] over a backlog and a gateway. All that blocks (store, compression) happens on
-//! blocking threads; the post itself is a task of its own, so that the next events are read meanwhile.
+//! blocking threads; the post itself is a task of its own, so that the next events are read meanwhile, and those that are
+//! there already are compressed on a thread beside it.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use super::arrivals::Arrivals;
 use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
 use super::clock::{Clock, Random};
 use super::counters::{Counters, Durations};
-use super::desk::{Desk, Done, Prepared, Then, Work};
+use super::desk::{Desk, Done, Foreseen, Prepared, Then, Work};
 use super::gateway::{Connect, Gateway};
 use super::handle::{Command, Handle};
 use super::machine::{Event, Machine, Next, Step};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
-use crate::rudderstack::{Judged, Verdict};
+use crate::rudderstack::{Body, Judged, Verdict};
 
 /// A held destination's probe waits this long for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ const SHARED_BYTES: usize = 64_000_000;
 const BATCHES: usize = 8;
 /// More lanes at once than this would gain nothing: two cores compress, one disk reads.
 pub(super) const DESKS: usize = 8;
+/// A body that was made before its turn is as good as one of now: its `sentAt` is by no more than this in the past.
+const FRESH: Duration = Duration::from_millis(500);
 /// No lane's batch need be smaller.
 const LEAST_SHARE: usize = 100_000;
 
@@ -78,6 +81,10 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     gateway: Arc<C::Gateway>,
     machine: Machine,
     desk: Option<Box<Desk<B>>>,
+    /// The next body, on the way before its turn.
+    foresight: Option<Foresight<B::Position>>,
+    /// How long the last answer took.
+    took: Duration,
     /// The last attempt, to be noted with the next blocking step: its events are that many from an index on.
     note: Option<(AttemptNote, usize, usize)>,
     random: Random,
@@ -123,6 +130,8 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             connect,
             machine,
             desk: Some(Box::new(Desk::new(sources))),
+            foresight: None,
+            took: Duration::ZERO,
             note: None,
             random: Random::new(),
             common,
@@ -220,12 +229,18 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
             self.unsynced = Some((count + 1, since));
         }
+        let foreseen = match self.foresight.take() {
+            Some(foresight) if matches!(then, Then::Prepare { .. }) && !step.rewind => foresight.arrive().await?,
+            // Where it is not wanted it ends by itself.
+            _ => None,
+        };
         let work = Work {
             note,
             settle: step.settle,
             sync: self.sync_is_due(),
             rewind: step.rewind,
             then,
+            foreseen,
             now: self.clock.now(),
         };
         if work.sync {
@@ -267,11 +282,15 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let (at, started, bytes) = (Timestamp::now(), Instant::now(), body.length);
         let gateway = Arc::clone(&self.gateway);
         let mut posting = Posting(tokio::spawn(async move { gateway.post(&body).await }));
+        self.foresee();
         let mut store_failed = None;
         if let Some((max_events, max_bytes)) = ahead {
             match self.on_desk(move |desk| desk.read_ahead(max_events, max_bytes)).await? {
                 Ok(sizes) if sizes.is_empty() => {}
-                Ok(sizes) => drop(self.step(Event::Read { sizes, again_at: None })),
+                Ok(sizes) => {
+                    drop(self.step(Event::Read { sizes, again_at: None }));
+                    self.foresee();
+                }
                 Err(error) => store_failed = Some(error),
             }
         }
@@ -294,6 +313,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             }
         };
         let took = started.elapsed();
+        self.took = took;
         let outcome = outcome(judged.verdict);
         self.counters.attempt(outcome);
         self.common.durations.record(took);
@@ -314,6 +334,31 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let step = self.step(answered);
         let settled = self.perform(step, Then::Nothing).await?;
         Ok(Event::StoreFailed(settled.err().unwrap_or(error).0))
+    }
+
+    /// Begins the body that will likely be wanted next, where its events are there and a thread is free for it. Behind a
+    /// slow answer it would be old, and gains nothing.
+    fn foresee(&mut self) {
+        if self.foresight.is_some() || self.took > FRESH / 2 {
+            return;
+        }
+        let Some((first, count, gzip)) = self.machine.foreseen() else {
+            return;
+        };
+        let batch = self.desk.as_ref().and_then(|desk| desk.batch(first, count));
+        let (Some((begins, batch)), Ok(place)) = (batch, Arc::clone(&self.common.desks).try_acquire_owned()) else {
+            return;
+        };
+        let body = tokio::task::spawn_blocking(move || {
+            let body = batch.body(Timestamp::now(), gzip);
+            drop(place);
+            body
+        });
+        self.foresight = Some(Foresight {
+            begins,
+            begun: Instant::now(),
+            body,
+        });
     }
 
     async fn send_probe(&mut self) -> Result<Event, LaneError> {
@@ -424,6 +469,27 @@ impl<B: Backlog, C: Connect> Drop for Lane<B, C> {
         if std::thread::panicking() {
             self.tell_of_end("a step of it panicked");
         }
+    }
+}
+
+/// A body that is being made before its turn.
+struct Foresight<P> {
+    /// Where its events begin.
+    begins: P,
+    begun: Instant,
+    body: JoinHandle<std::io::Result<Body>>,
+}
+
+impl<P> Foresight<P> {
+    /// The body, if it is still good. One that failed is made again in its turn, and fails there.
+    async fn arrive(self) -> Result<Option<Foreseen<P>>, JoinError> {
+        let body = self.body.await?;
+        let is_fresh = self.begun.elapsed() < FRESH;
+        let body = body.ok().filter(|_| is_fresh);
+        Ok(body.map(|body| Foreseen {
+            begins: self.begins,
+            body,
+        }))
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::backlog::{AttemptNote, Backlog, BacklogError, Lease, LeasedEvent};
+use super::backlog::{AttemptNote, Backlog, BacklogError};
+use super::lease::{Lease, LeasedEvent};
 use crate::event::{RunId, Timestamp};
 
 #[derive(Debug, Default)]
@@ -78,19 +79,23 @@ impl Backlog for Memory {
         if disk.broken {
             return Err(BacklogError("the disk is gone".to_owned()));
         }
-        let (mut events, mut bytes) = (0, 0);
+        let (mut events, mut bytes) = (Vec::new(), lease.block(0));
         while let Some(event) = disk.events.get(self.position) {
-            if events > 0 && (events >= max_events || bytes + event.len() > max_bytes) {
+            if !events.is_empty() && (events.len() >= max_events || bytes.len() + event.len() > max_bytes) {
                 break;
             }
             let run = RunId::new(Timestamp(1_700_000_000_000), 1);
-            lease.push(self.position, run, self.position as u64, |out| {
-                out.extend_from_slice(event)
-            });
-            events += 1;
-            bytes += event.len();
+            let start = bytes.len();
+            bytes.extend_from_slice(event);
+            events.push(LeasedEvent::new(
+                self.position,
+                run,
+                self.position as u64,
+                start..bytes.len(),
+            ));
             self.position += 1;
         }
+        lease.add(bytes, events.into_iter());
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::world::{Mood, World, says};
-use super::desk::{Desk, Done, Then, Work};
+use super::desk::{Desk, Done, Foreseen, Then, Work};
 use super::lane::Sources;
 use super::machine::{Event, Limits, Machine, Next, Step};
 use super::memory::Memory;
@@ -45,6 +45,9 @@ struct Simulation {
     /// What the last run ended before.
     event: Option<Event>,
     store_fails: bool,
+    /// The next body, made before its turn, and how many of those were sent.
+    foreseen: Option<Foreseen<usize>>,
+    foreseen_sent: u64,
     /// What happens when; later ones last.
     happenings: BTreeMap<(u64, usize), Happening>,
     /// Attempts since something was settled, and when that was.
@@ -57,6 +60,15 @@ const LIMITS: Limits = Limits {
     retry_max_interval: Duration::from_secs(60),
     gzip: false,
 };
+
+/// The events in a body, by their message ids.
+fn ids_in(wire: &[u8]) -> Vec<usize> {
+    let text = std::str::from_utf8(wire).unwrap();
+    let parts = text.split(r#""messageId":"m-"#).skip(1);
+    parts
+        .map(|part| part.split('"').next().unwrap().parse().unwrap())
+        .collect()
+}
 
 impl Simulation {
     fn new(world: World, happenings: Vec<(u64, Happening)>, seed: u64) -> Self {
@@ -71,6 +83,8 @@ impl Simulation {
             notices: Vec::new(),
             event: None,
             store_fails: false,
+            foreseen: None,
+            foreseen_sent: 0,
             happenings: happenings
                 .into_iter()
                 .enumerate()
@@ -99,15 +113,23 @@ impl Simulation {
         if step.settle.is_some() {
             self.without_progress = (0, self.now);
         }
+        let foreseen = self.foreseen.take().filter(|_| !step.rewind);
+        let foreseen = foreseen.filter(|_| matches!(then, Then::Prepare { .. }));
+        let wire = foreseen.as_ref().map(|foreseen| foreseen.body.wire.as_ptr());
         let work = Work {
             note: None,
             settle: step.settle,
             sync: false,
             rewind: step.rewind,
             then,
+            foreseen,
             now: self.now,
         };
-        self.desk.work(work).unwrap()
+        let done = self.desk.work(work).unwrap();
+        if let Done::Prepared(prepared) = &done {
+            self.foreseen_sent += u64::from(Some(prepared.body.wire.as_ptr()) == wire);
+        }
+        done
     }
 
     /// Goes on until `end`, or until nothing waits and nothing more happens.
@@ -133,6 +155,7 @@ impl Simulation {
                 (Done::Prepared(prepared), Next::Send { first, count, .. }) => {
                     let ids: Vec<usize> = self.desk.leased(first, count).collect();
                     assert_eq!(ids.len(), count);
+                    assert_eq!(ids_in(&prepared.body.wire), ids);
                     assert!(
                         ids.iter().all(|id| *id >= self.memory.disk().done),
                         "sent again: {ids:?}"
@@ -144,6 +167,11 @@ impl Simulation {
                             assert_eq!(step.next, Next::Await);
                         }
                     }
+                    self.foreseen = self.machine.foreseen().and_then(|(first, count, gzip)| {
+                        let (begins, batch) = self.desk.batch(first, count)?;
+                        let body = batch.body(self.now, gzip).unwrap();
+                        Some(Foreseen { begins, body })
+                    });
                     let random = self.random();
                     let (judged, took) = self.world.post(&ids, prepared.body.length, self.now, random);
                     self.count_attempt();
@@ -217,6 +245,7 @@ impl Simulation {
                 let learned = self.machine.status().learned;
                 self.memory = self.memory.crashed();
                 self.desk = desk(self.memory.clone());
+                self.foreseen = None;
                 self.machine = Machine::new(LIMITS, learned, false, self.now);
                 None
             }

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 
 use super::arrivals::Finished;
-use super::backlog::{AttemptNote, Backlog, BacklogError, Lease, LeasedEvent};
+use super::backlog::{AttemptNote, Backlog, BacklogError};
+use super::lease::{Lease, LeasedEvent};
 use crate::event::{RunId, Timestamp};
-use crate::store::{self, Leased, Position, Queue};
+use crate::store::{self, Position, Queue};
 
 /// The last event of a read may pass its limit by about this much.
 const OVERSHOOT: usize = 64 << 10;
@@ -20,15 +21,13 @@ impl Backlog for StoredBacklog {
     type Position = Position;
 
     fn read(&mut self, max_events: usize, max_bytes: usize, lease: &mut Lease<Position>) -> Result<(), BacklogError> {
-        // Growing by doubling would take up to three times of what is read.
-        lease.bytes.reserve_exact(max_bytes.saturating_add(OVERSHOOT));
-        let leased = self.0.read(max_events, max_bytes, &mut lease.bytes)?;
-        lease.events.extend(leased.into_iter().map(|one| LeasedEvent {
-            position: one.position,
-            run: one.run,
-            row: one.row,
-            range: one.start..one.end,
-        }));
+        let mut block = lease.block(max_bytes.saturating_add(OVERSHOOT));
+        let leased = self.0.read(max_events, max_bytes, &mut block)?;
+        let events = leased.into_iter();
+        lease.add(
+            block,
+            events.map(|one| LeasedEvent::new(one.position, one.run, one.row, one.start..one.end)),
+        );
         Ok(())
     }
 
@@ -46,16 +45,7 @@ impl Backlog for StoredBacklog {
     }
 
     fn note_attempt(&mut self, attempt: &AttemptNote, events: &[LeasedEvent<Position>]) -> Result<(), BacklogError> {
-        let events: Vec<Leased> = events
-            .iter()
-            .map(|one| Leased {
-                position: one.position,
-                run: one.run,
-                row: one.row,
-                start: one.range.start,
-                end: one.range.end,
-            })
-            .collect();
+        let events: Vec<(RunId, u64)> = events.iter().map(|one| (one.run, one.row)).collect();
         Ok(self
             .0
             .note_attempt(attempt.at, &events, attempt.bytes as u64, &attempt.answer, attempt.took)?)

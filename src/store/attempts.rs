@@ -3,7 +3,7 @@
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
-use super::queue::{Leased, Queue};
+use super::queue::Queue;
 use super::records::Attempt;
 use super::state::bounded;
 use crate::event::{RunId, Timestamp};
@@ -16,27 +16,27 @@ impl Queue {
     pub fn note_attempt(
         &mut self,
         at: Timestamp,
-        events: &[Leased],
+        events: &[(RunId, u64)],
         bytes: u64,
         answer: &str,
         took: u64,
     ) -> Result<()> {
         let mut changes = Changes::new();
-        for group in events.chunk_by(|a, b| a.run == b.run) {
-            let (Some(first), Some(last)) = (group.first(), group.last()) else {
+        for group in events.chunk_by(|(run, _), (next, _)| run == next) {
+            let (Some(&(run, first)), Some(&(_, last))) = (group.first(), group.last()) else {
                 continue;
             };
             let attempt = Attempt {
                 at,
                 events: group.len() as u64,
-                rows: (first.row, last.row),
+                rows: (first, last),
                 bytes,
                 answer: bounded(answer, 120),
                 took,
             };
-            let slot = self.attempt_slot(first.run)?;
+            let slot = self.attempt_slot(run)?;
             changes.next_group();
-            changes.put(keys::attempt(first.run, slot), &attempt)?;
+            changes.put(keys::attempt(run, slot), &attempt)?;
         }
         self.store.catalog.apply(changes)
     }

@@ -1,12 +1,30 @@
 //! What a lane does in the state that an event has led to: send, read, try, probe, wait.
 
+use std::time::Duration;
+
 use super::timing::CONFIRM_FIRST;
 use super::{BROKEN_AFTER, Flight, Machine, Mode, Next, Step};
-use crate::deliver::size::Room;
+use crate::deliver::size::{Room, Size};
 use crate::event::Timestamp;
 
 /// `{"batch":[]}`
 const ENVELOPE: usize = 12;
+
+/// As many events as there is room for, at least one; and whether there was one more.
+fn fill<'a>(sizes: impl Iterator<Item = &'a usize>, room: Room) -> (Room, bool) {
+    let mut taken = Room {
+        bytes: ENVELOPE,
+        events: 0,
+    };
+    for size in sizes {
+        if taken.events > 0 && (taken.events >= room.events || taken.bytes + size > room.bytes) {
+            return (taken, true);
+        }
+        taken.events += 1;
+        taken.bytes += size;
+    }
+    (taken, false)
+}
 
 impl Machine {
     /// What to do in the state that is reached.
@@ -83,21 +101,49 @@ impl Machine {
             0 => room.events,
             suspects => room.events.min((suspects / 2).max(1)),
         };
-        let mut sent = Room {
-            bytes: ENVELOPE,
-            events: 0,
-        };
-        for size in self.window.iter().skip(first) {
-            if sent.events > 0 && (sent.events >= limit || sent.bytes + size > room.bytes) {
-                break;
-            }
-            sent.events += 1;
-            sent.bytes += size;
+        let within = Room { events: limit, ..room };
+        let (sent, _) = fill(self.window.iter().skip(first), within);
+        self.send(first, sent, self.ahead(first, sent), step);
+    }
+
+    /// What is worth reading while these are in flight: the next batch, and the one behind it, so that one is compressed
+    /// while the other is read.
+    fn ahead(&self, first: usize, sent: Room) -> Option<(usize, usize)> {
+        if self.suspects > 0 || !self.refused.is_empty() {
+            return None;
         }
-        let left = self.window.len() - first - sent.events;
-        let ahead =
-            (self.suspects == 0 && self.refused.is_empty() && left < sent.events).then_some((room.events, room.bytes));
-        self.send(first, sent, ahead, step);
+        let behind = self.window.iter().skip(first + sent.events);
+        let (events, bytes) = (behind.len(), behind.sum::<usize>());
+        let room = self.size_after(sent).room();
+        let wanted = |room: usize, have: usize| room.saturating_mul(2).saturating_sub(have);
+        (events < sent.events.saturating_mul(2) && bytes < sent.bytes.saturating_mul(2))
+            .then(|| (wanted(room.events, events), wanted(room.bytes, bytes)))
+    }
+
+    fn size_after(&self, sent: Room) -> Size {
+        let mut size = self.size.clone();
+        size.passed(sent, Duration::ZERO);
+        size
+    }
+
+    /// The batch behind the one in flight, as it is wanted where that one is accepted soon: its first event, how many, and
+    /// whether compressed. None where what is still read would change it.
+    pub fn foreseen(&self) -> Option<(usize, usize, bool)> {
+        let Some(Flight::Batch {
+            first,
+            room,
+            stale: false,
+            ..
+        }) = self.flight
+        else {
+            return None;
+        };
+        if self.suspects > 0 || !self.refused.is_empty() || self.paused || !matches!(self.mode, Mode::Flowing) {
+            return None;
+        }
+        let first = first + room.events;
+        let (next, is_full) = fill(self.window.iter().skip(first), self.size_after(room).room());
+        is_full.then_some((first, next.events, self.limits.gzip && !self.learned.plain))
     }
 
     fn send(&mut self, first: usize, sent: Room, ahead: Option<(usize, usize)>, step: &mut Step) {

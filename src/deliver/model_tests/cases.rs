@@ -302,3 +302,14 @@ fn gzip_is_left_out_as_a_last_resort() {
     );
     assert!(attempts < 30, "{attempts}");
 }
+
+#[test]
+fn a_backlog_is_drained_with_bodies_that_were_made_before_their_turn() {
+    let happenings = vec![(0, Happening::Stored(60_000, 500))];
+    let mut simulation = Simulation::new(World::new(Vec::new()), happenings, 3);
+    simulation.run(HOUR);
+    simulation.check();
+    assert_eq!(simulation.memory.pending(), 0);
+    let (sent, of_them) = (simulation.world.requests, simulation.foreseen_sent);
+    assert!(sent < 40 && of_them + 3 >= sent, "{of_them} of {sent}");
+}

@@ -186,7 +186,10 @@ fn of_failed_runs_the_newest_stay() {
     assert!((100..=most + 1).contains(&all.len()), "{} are listed", all.len());
     let ids = |from: u64| (from..2 + FAILED).rev().map(|number| new_run(number, "one").id);
     let first_kept = 2 + FAILED - (all.len() as u64 - 1);
-    assert_eq!(all.split_last(), Some((&new_run(1, "one").id, &ids(first_kept).collect::<Vec<_>>()[..])));
+    assert_eq!(
+        all.split_last(),
+        Some((&new_run(1, "one").id, &ids(first_kept).collect::<Vec<_>>()[..]))
+    );
     let (store, findings) = Store::open(&settings, Timestamp(1)).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(store.listed(RunList::All, None, 2_000).unwrap(), all);
