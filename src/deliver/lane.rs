@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use super::machine::{Event, Machine, Next, Step};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
-use crate::rudderstack::{Body, Judged, Verdict};
+use crate::rudderstack::{Body, DataPlane, Judged, Verdict};
 
 /// A held destination's probe waits this long for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,6 +72,8 @@ pub(super) struct Common {
     pub(super) busy: Arc<AtomicUsize>,
     /// Lanes that may be at work on a thread at once: each such thread keeps room to unpack and to compress.
     pub(super) desks: Arc<Semaphore>,
+    /// Origins of data planes whose outage one of the lanes has seen end.
+    pub(super) recovered: broadcast::Sender<Arc<str>>,
 }
 
 pub(super) struct Lane<B: Backlog, C: Connect> {
@@ -89,6 +91,9 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     note: Option<(AttemptNote, usize, usize)>,
     random: Random,
     common: Common,
+    /// The origin of its data plane, and of those that recover.
+    origin: Option<Arc<str>>,
+    recovered: broadcast::Receiver<Arc<str>>,
     commands: mpsc::Receiver<Command>,
     /// Who waits until the machine has heard what it is told.
     telling: Vec<oneshot::Sender<()>>,
@@ -134,6 +139,8 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             took: Duration::ZERO,
             note: None,
             random: Random::new(),
+            origin: origin(destination),
+            recovered: common.recovered.subscribe(),
             common,
             commands,
             telling: Vec::new(),
@@ -209,6 +216,12 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             *shown = status;
             changed
         });
+        if step.recovered
+            && let Some(origin) = &self.origin
+        {
+            // It hears it itself, and waits for nothing then.
+            drop(self.common.recovered.send(Arc::clone(origin)));
+        }
         for waiting in self.telling.drain(..) {
             // Who asked may have gone meanwhile.
             waiting.send(()).unwrap_or(());
@@ -398,6 +411,12 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                     }
                 }
                 () = self.wake.notified() => return Ok(Event::Woken),
+                recovered = self.recovered.recv() => {
+                    // Where it missed some it lags behind, and waits its own time at worst.
+                    if recovered.is_ok_and(|origin| Some(origin) == self.origin) {
+                        return Ok(Event::NeighbourRecovered);
+                    }
+                }
                 () = until(at) => return Ok(Event::Due),
                 () = until(sync_due) => self.sync().await?,
             }
@@ -415,6 +434,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                 self.telling.push(sender);
                 self.gateway = Arc::new(self.connect.connect(&destination));
                 self.destination.clone_from(&destination);
+                self.origin = origin(&destination);
                 Some(Event::Rekeyed(destination))
             }
             Some(Command::Reconfigure(limits)) => {
@@ -500,6 +520,12 @@ impl Drop for Posting {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// What a destination shares with others at the same data plane.
+fn origin(destination: &Destination) -> Option<Arc<str>> {
+    let plane = DataPlane::parse(&destination.url).ok()?;
+    Some(plane.origin().into())
 }
 
 async fn until(at: Option<Instant>) {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
 use super::backlog::Backlog;
@@ -19,6 +19,9 @@ use super::notice::Listener;
 use super::size::Learned;
 use crate::config::RudderStack;
 use crate::event::{Destination, DestinationId};
+
+/// Recoveries that a lane may not have heard of yet; more than that it misses.
+const RECOVERED: usize = 16;
 
 /// How a destination's lane begins: what was kept of it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +67,7 @@ impl<C: Connect> Lanes<C> {
                 arrivals: Arc::default(),
                 busy: Arc::new(AtomicUsize::new(0)),
                 desks: Arc::new(Semaphore::new(DESKS)),
+                recovered: broadcast::Sender::new(RECOVERED),
             },
             lanes: Mutex::default(),
         }

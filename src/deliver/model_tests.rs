@@ -324,6 +324,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Tell(Event::Pause)),
         1 => Just(Happening::Tell(Event::Rekeyed(Box::new(renewed())))),
         1 => Just(Happening::Tell(Event::Retry)),
+        2 => Just(Happening::Tell(Event::NeighbourRecovered)),
         1 => Just(Happening::Tell(Event::Resume { bury: false })),
         1 => Just(Happening::Tell(Event::Woken)),
     ]

@@ -384,3 +384,56 @@ async fn a_private_authority_is_taken_where_the_settings_name_it() {
     let error = Client::new(&not_one).unwrap_err().to_string();
     assert!(error.contains("README.md: it holds no certificate"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_an_outage_is_news_to_all_of_the_data_plane() {
+    let stand = Stand::default();
+    stand.book.lock().unwrap().script = vec![Act::Says(503, ""); 1_000].into();
+    let patient = RudderStack {
+        retry_max_interval: Duration::from_secs(600),
+        ..settings()
+    };
+    let url = stand.open().await;
+    let scene = scene(&url, &patient, None);
+    scene.store(10);
+    let other = Memory::default();
+    other.store(10, 300);
+    let live = other.clone();
+    let mut destination = destination(&url);
+    destination.write_key = WriteKey::new("another-key");
+    destination.id = crate::event::DestinationId::of(&url, &destination.write_key);
+    let handle = scene
+        .lanes
+        .start(&destination, Settings::default(), move || Sources {
+            live,
+            replay: None,
+        })
+        .unwrap();
+    // Until the other one would wait for long.
+    let waits_long = || {
+        let next = handle.status().next_attempt_at;
+        next.is_some_and(|at| at.since(Timestamp::now()) > 6_000)
+    };
+    for _ in 0..6_000 {
+        if waits_long() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(waits_long(), "{:?}", handle.status());
+    stand.book.lock().unwrap().script.clear();
+    scene.handle.retry().await.unwrap();
+    for _ in 0..400 {
+        if other.pending() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        (scene.memory.pending(), other.pending()),
+        (0, 0),
+        "{:?}",
+        handle.status()
+    );
+    scene.lanes.stop(Duration::from_secs(5)).await.unwrap();
+}

@@ -68,6 +68,8 @@ impl Machine {
             Verdict::Failed(failure) => {
                 self.failed(failure, first, room, words.clone(), now, step);
                 self.fail(failure.reason(), words, retry_after, now, random, step);
+                // What the gateway asks for is kept, and a cut body is this batch's own.
+                self.outage = retry_after.is_none() && failure != Failure::BodyCut;
             }
         }
     }
@@ -122,6 +124,8 @@ impl Machine {
         if std::mem::take(&mut self.told_of_failing) {
             step.notices.push(Notice::Recovered);
         }
+        step.recovered = self.attempts > 0 && self.outage;
+        self.outage = false;
         self.streak = 0;
         self.attempts = 0;
         self.resets = 0;
@@ -308,6 +312,7 @@ impl Machine {
         step: &mut Step,
     ) {
         self.attempts = self.attempts.saturating_add(1);
+        self.outage = false;
         let until = back_off(self.attempts, self.limits.retry_max_interval, retry_after, now, random);
         match &mut self.mode {
             // Still held for the same: the gateway shows nothing better.

@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// An operator does not want to wait for the back-off.
     Retry,
+    /// Another destination's batch has passed at the same data plane, after an outage.
+    NeighbourRecovered,
     /// The lane has another key or URL from now on.
     Rekeyed(Box<Destination>),
     /// The settings have changed.
@@ -66,6 +68,8 @@ pub struct Step {
     pub rewind: bool,
     /// Changes of state.
     pub notices: Vec<Notice>,
+    /// The outage of its data plane is over: those that wait for the same one want to know.
+    pub recovered: bool,
     /// What is next.
     pub next: Next,
 }

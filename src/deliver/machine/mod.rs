@@ -16,7 +16,7 @@ mod timing;
 use std::collections::VecDeque;
 
 pub use self::dialogue::{Event, Limits, Next, Settle, Step};
-use self::timing::REST;
+use self::timing::{FOLLOWED_WITHIN, REST};
 use super::notice::Notice;
 use super::size::{AFTER_OUTAGE, Learned, Room, Size};
 use super::status::{Rate, State, Status};
@@ -99,6 +99,10 @@ pub struct Machine {
     wait_until: Option<Timestamp>,
     /// Failed attempts in a row.
     attempts: u32,
+    /// The last one failed by what others at the same data plane see too.
+    outage: bool,
+    /// When a neighbour's recovery was followed last.
+    followed_at: Option<Timestamp>,
     told_of_failing: bool,
     /// So many events behind the refused ones are known to hold a bad one.
     suspects: usize,
@@ -137,6 +141,8 @@ impl Machine {
             paused,
             wait_until: None,
             attempts: 0,
+            outage: false,
+            followed_at: None,
             told_of_failing: false,
             suspects: 0,
             streak: 0,
@@ -170,6 +176,7 @@ impl Machine {
             settle: None,
             rewind: false,
             notices: Vec::new(),
+            recovered: false,
             next: Next::Await,
         };
         match event {
@@ -208,6 +215,7 @@ impl Machine {
             }
             Event::Resume { bury } => self.resume(bury, now, &mut step),
             Event::Retry => self.hurry(now),
+            Event::NeighbourRecovered => self.follow(now, random),
             Event::Rekeyed(destination) => self.rekeyed(*destination, now, &mut step),
             Event::Limited(limits) => {
                 self.limits = limits;
@@ -350,6 +358,17 @@ impl Machine {
         self.wait_until = None;
         if let Mode::Confirming { at, .. } = &mut self.mode {
             *at = now;
+        }
+    }
+
+    /// Where it waits for the same outage to end, it need not wait long. Once in a back-off's longest time: a data plane
+    /// that takes some destinations' batches and fails others' would be asked more and more.
+    fn follow(&mut self, now: Timestamp, random: u64) {
+        let lately = self.limits.retry_max_interval.as_millis() as u64;
+        let may = self.outage && self.followed_at.is_none_or(|at| now.since(at) >= lately);
+        if may && let Some(until) = self.wait_until {
+            self.followed_at = Some(now);
+            self.wait_until = Some(until.min(now.plus(random % FOLLOWED_WITHIN)));
         }
     }
 

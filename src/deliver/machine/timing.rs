@@ -19,6 +19,9 @@ const FIRST_PROBE: u64 = 6_000;
 /// No back-off is shorter, so that no sequence of lucky numbers is a busy loop.
 const SHORTEST: u64 = 250;
 
+/// Destinations that waited for the same outage to end try within this: not all at once.
+pub(super) const FOLLOWED_WITHIN: u64 = 2_000;
+
 /// Full jitter: anything up to 1 s, doubled with each attempt, up to `max`; never before what the gateway asked for.
 pub(super) fn back_off(
     attempts: u32,

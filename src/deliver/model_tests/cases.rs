@@ -313,3 +313,31 @@ fn a_backlog_is_drained_with_bodies_that_were_made_before_their_turn() {
     let (sent, of_them) = (simulation.world.requests, simulation.foreseen_sent);
     assert!(sent < 40 && of_them + 3 >= sent, "{of_them} of {sent}");
 }
+
+#[test]
+fn a_neighbours_recovery_is_followed_soon_and_not_again_and_again() {
+    let outage = || World::new(vec![(HOUR, Mood::Refusing)]);
+    let stored = (0, Happening::Stored(100, 500));
+    // Somebody else's batch passes just after the outage.
+    let told = (HOUR + 10, Happening::Tell(Event::NeighbourRecovered));
+    let mut simulation = Simulation::new(outage(), vec![stored.clone(), told], 5);
+    simulation.run(HOUR + 2_100);
+    simulation.check();
+    assert_eq!(simulation.memory.pending(), 0);
+
+    // A data plane that takes some destinations' batches, and never this one's.
+    let requests = |each: Option<u64>| {
+        let mut happenings = vec![stored.clone()];
+        happenings.extend(each.into_iter().flat_map(|each| {
+            (1..HOUR / each).map(move |time| (time * each, Happening::Tell(Event::NeighbourRecovered)))
+        }));
+        let mut simulation = Simulation::new(outage(), happenings, 5);
+        simulation.run(HOUR);
+        simulation.world.requests
+    };
+    let (alone, beside) = (requests(None), requests(Some(1_000)));
+    assert!(
+        beside <= alone + 60,
+        "{beside} requests in an hour, {alone} without neighbours"
+    );
+}
