@@ -4,7 +4,7 @@ use super::arrivals::Finished;
 use super::backlog::{AttemptNote, Backlog, BacklogError};
 use super::lane::Sources;
 use super::lease::{Batch, Lease};
-use super::machine::{Next, Settle};
+use super::machine::{Next, Settle, Step};
 use super::pace::{Allowance, Pace};
 use crate::event::{RunId, Timestamp};
 use crate::rudderstack::{Body, SPLICED};
@@ -23,22 +23,21 @@ pub(super) struct Desk<B: Backlog> {
 }
 
 /// What is done between two answers, in this order.
-pub(super) struct Work<P> {
+pub(super) struct Work {
     pub(super) note: Option<(AttemptNote, usize, usize)>,
     pub(super) settle: Option<Settle>,
     pub(super) sync: bool,
     pub(super) rewind: bool,
     pub(super) then: Then,
-    /// The body that is likely wanted.
-    pub(super) foreseen: Option<Foreseen<P>>,
     /// The machine's time.
     pub(super) now: Timestamp,
 }
 
-/// A body that was made before its turn, of events from a place on.
+/// A body that is made before its turn: of which events, and how.
 pub(super) struct Foreseen<P> {
     pub(super) begins: P,
-    pub(super) body: Body,
+    pub(super) count: usize,
+    pub(super) gzip: bool,
 }
 
 pub(super) enum Then {
@@ -114,7 +113,7 @@ impl<B: Backlog> Desk<B> {
         std::mem::take(&mut self.settled)
     }
 
-    pub(super) fn work(&mut self, work: Work<B::Position>) -> Result<Done, BacklogError> {
+    pub(super) fn work(&mut self, work: Work) -> Result<Done, BacklogError> {
         // What was delivered is acknowledged even where the attempt log cannot be written.
         let noted = work.note.as_ref().map_or(Ok(()), |note| self.note(note));
         if let Some(settle) = work.settle {
@@ -136,7 +135,7 @@ impl<B: Backlog> Desk<B> {
                 gzip,
                 ahead,
             } => {
-                let body = self.prepare((first, count, gzip), work.foreseen)?;
+                let body = self.prepare(first, count, gzip)?;
                 Ok(Done::Prepared(Prepared {
                     body,
                     first,
@@ -242,24 +241,23 @@ impl<B: Backlog> Desk<B> {
         Ok(Done::Read { sizes, again_at })
     }
 
-    /// Events that may be the next batch, and where they begin.
-    pub(super) fn batch(&self, first: usize, count: usize) -> Option<(B::Position, Batch)> {
+    /// Events that may be the next batch.
+    pub(super) fn foresee(&self, first: usize, count: usize, gzip: bool) -> Option<(Foreseen<B::Position>, Batch)> {
         let begins = self.lease.events.get(first)?.position.clone();
-        Some((begins, self.lease.batch(first, count)))
+        Some((Foreseen { begins, count, gzip }, self.lease.batch(first, count)))
     }
 
-    fn prepare(
-        &self,
-        (first, count, gzip): (usize, usize, bool),
-        foreseen: Option<Foreseen<B::Position>>,
-    ) -> Result<Body, BacklogError> {
-        let is_it = |foreseen: &Foreseen<B::Position>| {
-            let begins = self.lease.events.get(first).map(|event| &event.position);
-            begins == Some(&foreseen.begins) && foreseen.body.events == count && foreseen.body.gzip == gzip
+    /// Whether a body that was made before its turn is the one that the step wants, which is not done yet.
+    pub(super) fn is_next(&self, foreseen: &Foreseen<B::Position>, step: &Step) -> bool {
+        let Next::Send { first, count, gzip, .. } = step.next else {
+            return false;
         };
-        if let Some(foreseen) = foreseen.filter(is_it) {
-            return Ok(foreseen.body);
-        }
+        let settled = step.settle.as_ref().map_or(0, |settle| settle.count);
+        let begins = self.lease.events.get(settled + first).map(|event| &event.position);
+        !step.rewind && begins == Some(&foreseen.begins) && foreseen.count == count && foreseen.gzip == gzip
+    }
+
+    fn prepare(&self, first: usize, count: usize, gzip: bool) -> Result<Body, BacklogError> {
         let batch = self.lease.batch(first, count);
         batch
             .body(Timestamp::now(), gzip)

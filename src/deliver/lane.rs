@@ -15,14 +15,15 @@ use super::arrivals::Arrivals;
 use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
 use super::clock::{Clock, Random};
 use super::counters::{Counters, Durations};
-use super::desk::{Desk, Done, Foreseen, Prepared, Then, Work};
+use super::desk::{Desk, Done, Prepared, Then, Work};
+use super::foresight::{FRESH, Foresight};
 use super::gateway::{Connect, Gateway};
 use super::handle::{Command, Handle};
 use super::machine::{Event, Machine, Next, Step};
 use super::notice::{Listener, Notice};
 use super::status::{State, Status};
 use crate::event::{Destination, DestinationId, Timestamp};
-use crate::rudderstack::{Body, DataPlane, Judged, Verdict};
+use crate::rudderstack::{DataPlane, Judged, Verdict};
 
 /// A held destination's probe waits this long for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,8 +38,6 @@ const SHARED_BYTES: usize = 64_000_000;
 const BATCHES: usize = 8;
 /// More lanes at once than this would gain nothing: two cores compress, one disk reads.
 pub(super) const DESKS: usize = 8;
-/// A body that was made before its turn is as good as one of now: its `sentAt` is by no more than this in the past.
-const FRESH: Duration = Duration::from_millis(500);
 /// No lane's batch need be smaller.
 const LEAST_SHARE: usize = 100_000;
 
@@ -182,6 +181,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         loop {
             let step = self.step(event);
             let next = step.next;
+            if let Some(prepared) = self.foreseen(&step).await? {
+                event = self.deliver(prepared, Some(step)).await?;
+                continue;
+            }
             let then = if self.stopping { Then::Nothing } else { Then::of(next) };
             let done = self.perform(step, then).await?;
             if self.stopping {
@@ -190,7 +193,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             event = match done {
                 Err(error) => Event::StoreFailed(error.0),
                 Ok(Done::Read { sizes, again_at }) => Event::Read { sizes, again_at },
-                Ok(Done::Prepared(prepared)) => self.deliver(prepared).await?,
+                Ok(Done::Prepared(prepared)) => self.deliver(prepared, None).await?,
                 Ok(Done::Nothing) => match next {
                     Next::Probe => self.send_probe().await?,
                     Next::Wait { until } => self.wait(until).await?,
@@ -242,18 +245,12 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
             self.unsynced = Some((count + 1, since));
         }
-        let foreseen = match self.foresight.take() {
-            Some(foresight) if matches!(then, Then::Prepare { .. }) && !step.rewind => foresight.arrive().await?,
-            // Where it is not wanted it ends by itself.
-            _ => None,
-        };
         let work = Work {
             note,
             settle: step.settle,
             sync: self.sync_is_due(),
             rewind: step.rewind,
             then,
-            foreseen,
             now: self.clock.now(),
         };
         if work.sync {
@@ -284,8 +281,33 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         Ok(result)
     }
 
-    /// Posts a batch, reads ahead meanwhile, and brings the answer.
-    async fn deliver(&mut self, prepared: Prepared) -> Result<Event, LaneError> {
+    /// The body that a step wants, where it was made before its turn.
+    async fn foreseen(&mut self, step: &Step) -> Result<Option<Prepared>, LaneError> {
+        // Where it is not wanted it ends by itself.
+        let (Some(foresight), Some(desk)) = (self.foresight.take(), &self.desk) else {
+            return Ok(None);
+        };
+        let Next::Send {
+            first, count, ahead, ..
+        } = step.next
+        else {
+            return Ok(None);
+        };
+        if self.stopping || !desk.is_next(foresight.of(), step) {
+            return Ok(None);
+        }
+        let body = foresight.arrive().await?;
+        Ok(body.map(|body| Prepared {
+            body,
+            first,
+            count,
+            ahead,
+        }))
+    }
+
+    /// Posts a batch, and brings the answer. Meanwhile what the answer before it has settled is done, where that is still to
+    /// be done, the batch behind it is compressed, and the one behind that is read.
+    async fn deliver(&mut self, prepared: Prepared, before: Option<Step>) -> Result<Event, LaneError> {
         let Prepared {
             body,
             first,
@@ -295,14 +317,21 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let (at, started, bytes) = (Timestamp::now(), Instant::now(), body.length);
         let gateway = Arc::clone(&self.gateway);
         let mut posting = Posting(tokio::spawn(async move { gateway.post(&body).await }));
-        self.foresee();
-        let mut store_failed = None;
-        if let Some((max_events, max_bytes)) = ahead {
+        let settled = before.as_ref().and_then(|step| step.settle.as_ref());
+        self.foresee(settled.map_or(0, |settle| settle.count));
+        let settled = match before {
+            Some(step) => self.perform(step, Then::Nothing).await?.map(drop),
+            None => Ok(()),
+        };
+        // The lease holds what the machine has let go: nothing more can be settled before both begin anew.
+        let is_apart = settled.is_err();
+        let mut store_failed = settled.err();
+        if let Some((max_events, max_bytes)) = ahead.filter(|_| !is_apart) {
             match self.on_desk(move |desk| desk.read_ahead(max_events, max_bytes)).await? {
                 Ok(sizes) if sizes.is_empty() => {}
                 Ok(sizes) => {
                     drop(self.step(Event::Read { sizes, again_at: None }));
-                    self.foresee();
+                    self.foresee(0);
                 }
                 Err(error) => store_failed = Some(error),
             }
@@ -343,6 +372,9 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let Some(error) = store_failed else {
             return Ok(answered);
         };
+        if is_apart {
+            return Ok(Event::StoreFailed(error.0));
+        }
         // The lease's end is not known any more: what has its answer is settled, the rest is read again.
         let step = self.step(answered);
         let settled = self.perform(step, Then::Nothing).await?;
@@ -350,28 +382,22 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     }
 
     /// Begins the body that will likely be wanted next, where its events are there and a thread is free for it. Behind a
-    /// slow answer it would be old, and gains nothing.
-    fn foresee(&mut self) {
+    /// slow answer it would be old, and gains nothing. The first `settled` events of the lease are still to be settled.
+    fn foresee(&mut self, settled: usize) {
         if self.foresight.is_some() || self.took > FRESH / 2 {
             return;
         }
         let Some((first, count, gzip)) = self.machine.foreseen() else {
             return;
         };
-        let batch = self.desk.as_ref().and_then(|desk| desk.batch(first, count));
-        let (Some((begins, batch)), Ok(place)) = (batch, Arc::clone(&self.common.desks).try_acquire_owned()) else {
+        let batch = self
+            .desk
+            .as_ref()
+            .and_then(|desk| desk.foresee(settled + first, count, gzip));
+        let (Some((of, batch)), Ok(place)) = (batch, Arc::clone(&self.common.desks).try_acquire_owned()) else {
             return;
         };
-        let body = tokio::task::spawn_blocking(move || {
-            let body = batch.body(Timestamp::now(), gzip);
-            drop(place);
-            body
-        });
-        self.foresight = Some(Foresight {
-            begins,
-            begun: Instant::now(),
-            body,
-        });
+        self.foresight = Some(Foresight::begin(of, batch, place));
     }
 
     async fn send_probe(&mut self) -> Result<Event, LaneError> {
@@ -489,27 +515,6 @@ impl<B: Backlog, C: Connect> Drop for Lane<B, C> {
         if std::thread::panicking() {
             self.tell_of_end("a step of it panicked");
         }
-    }
-}
-
-/// A body that is being made before its turn.
-struct Foresight<P> {
-    /// Where its events begin.
-    begins: P,
-    begun: Instant,
-    body: JoinHandle<std::io::Result<Body>>,
-}
-
-impl<P> Foresight<P> {
-    /// The body, if it is still good. One that failed is made again in its turn, and fails there.
-    async fn arrive(self) -> Result<Option<Foreseen<P>>, JoinError> {
-        let body = self.body.await?;
-        let is_fresh = self.begun.elapsed() < FRESH;
-        let body = body.ok().filter(|_| is_fresh);
-        Ok(body.map(|body| Foreseen {
-            begins: self.begins,
-            body,
-        }))
     }
 }
 

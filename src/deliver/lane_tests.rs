@@ -99,6 +99,35 @@ async fn what_the_store_did_not_take_is_not_counted() {
     assert_eq!(handle.counters().snapshot().delivered, 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_in_the_midst_of_a_stream_loses_and_counts_nothing_twice() {
+    const EVENTS: usize = 200_000;
+    let taker = Taker::default();
+    taker.disk.store(EVENTS, 300);
+    let (lanes, handle) = begin(&taker, &Arc::default());
+    handle.notify();
+    for third in 1..=2 {
+        for _ in 0..30_000 {
+            if taker.disk.pending() < EVENTS - third * EVENTS / 4 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        taker.breaks.store(true, Ordering::Relaxed);
+    }
+    for _ in 0..3_000 {
+        if taker.disk.pending() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lanes.stop(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(taker.disk.pending(), 0);
+    assert_eq!(handle.counters().snapshot().delivered, EVENTS as u64);
+    let came = taker.came.load(Ordering::Relaxed);
+    assert!((EVENTS + 1..EVENTS + 90_000).contains(&came), "{came} came");
+}
+
 #[tokio::test]
 async fn what_it_is_told_is_shown_when_that_returns() {
     let (lanes, handle) = begin(&Taker::default(), &Arc::default());

@@ -13,6 +13,7 @@ mod clock;
 mod counters;
 mod deliveries;
 mod desk;
+mod foresight;
 mod gateway;
 mod handle;
 mod lane;

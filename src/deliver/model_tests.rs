@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::world::{Mood, World, says};
-use super::desk::{Desk, Done, Foreseen, Then, Work};
+use super::desk::{Desk, Done, Foreseen, Prepared, Then, Work};
 use super::lane::Sources;
 use super::machine::{Event, Limits, Machine, Next, Step};
 use super::memory::Memory;
@@ -21,6 +21,7 @@ use super::notice::Notice;
 use super::size::Learned;
 use super::status::State;
 use crate::event::Timestamp;
+use crate::rudderstack::Body;
 
 const HOUR: u64 = 3_600_000;
 
@@ -46,7 +47,7 @@ struct Simulation {
     event: Option<Event>,
     store_fails: bool,
     /// The next body, made before its turn, and how many of those were sent.
-    foreseen: Option<Foreseen<usize>>,
+    foreseen: Option<(Foreseen<usize>, Body)>,
     foreseen_sent: u64,
     /// What happens when; later ones last.
     happenings: BTreeMap<(u64, usize), Happening>,
@@ -113,23 +114,15 @@ impl Simulation {
         if step.settle.is_some() {
             self.without_progress = (0, self.now);
         }
-        let foreseen = self.foreseen.take().filter(|_| !step.rewind);
-        let foreseen = foreseen.filter(|_| matches!(then, Then::Prepare { .. }));
-        let wire = foreseen.as_ref().map(|foreseen| foreseen.body.wire.as_ptr());
         let work = Work {
             note: None,
             settle: step.settle,
             sync: false,
             rewind: step.rewind,
             then,
-            foreseen,
             now: self.now,
         };
-        let done = self.desk.work(work).unwrap();
-        if let Done::Prepared(prepared) = &done {
-            self.foreseen_sent += u64::from(Some(prepared.body.wire.as_ptr()) == wire);
-        }
-        done
+        self.desk.work(work).unwrap()
     }
 
     /// Goes on until `end`, or until nothing waits and nothing more happens.
@@ -150,7 +143,26 @@ impl Simulation {
                 event = Event::StoreFailed("the disk is slow".to_owned());
                 continue;
             }
-            event = match (self.perform(step, Then::of(next)), next) {
+            let foreseen = self.foreseen.take().filter(|(of, _)| self.desk.is_next(of, &step));
+            let done = match (foreseen, next) {
+                (
+                    Some((_, body)),
+                    Next::Send {
+                        first, count, ahead, ..
+                    },
+                ) => {
+                    self.foreseen_sent += 1;
+                    self.perform(step, Then::Nothing);
+                    Done::Prepared(Prepared {
+                        body,
+                        first,
+                        count,
+                        ahead,
+                    })
+                }
+                _ => self.perform(step, Then::of(next)),
+            };
+            event = match (done, next) {
                 (Done::Read { sizes, again_at }, _) => Event::Read { sizes, again_at },
                 (Done::Prepared(prepared), Next::Send { first, count, .. }) => {
                     let ids: Vec<usize> = self.desk.leased(first, count).collect();
@@ -168,9 +180,8 @@ impl Simulation {
                         }
                     }
                     self.foreseen = self.machine.foreseen().and_then(|(first, count, gzip)| {
-                        let (begins, batch) = self.desk.batch(first, count)?;
-                        let body = batch.body(self.now, gzip).unwrap();
-                        Some(Foreseen { begins, body })
+                        let (of, batch) = self.desk.foresee(first, count, gzip)?;
+                        Some((of, batch.body(self.now, gzip).unwrap()))
                     });
                     let random = self.random();
                     let (judged, took) = self.world.post(&ids, prepared.body.length, self.now, random);
