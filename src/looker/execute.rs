@@ -27,6 +27,7 @@ const LINES: u64 = 20;
 /// How many lines the runs had lately.
 #[derive(Debug)]
 pub(super) struct RunLines {
+    refused: Flood,
     begun: Flood,
     stored: Flood,
     again: Flood,
@@ -36,11 +37,19 @@ pub(super) struct RunLines {
 impl Default for RunLines {
     fn default() -> Self {
         Self {
+            refused: Flood::new(LINES),
             begun: Flood::new(LINES),
             stored: Flood::new(LINES),
             again: Flood::new(LINES),
             failed: Flood::new(LINES),
         }
+    }
+}
+
+impl RunLines {
+    /// Whether an execute that became no run has a line, and how many had none before it.
+    pub(super) fn refused(&self, now: Instant) -> Option<u64> {
+        self.refused.note(now).log
     }
 }
 

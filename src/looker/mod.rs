@@ -337,7 +337,9 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         let order = match order::order(&settings, arrival, &request, attachment) {
             Ok(order) => order,
             Err(refused) => {
-                tracing::warn!(%action, reason = %refused.answer.message, "an execute was refused");
+                if let Some(before) = self.0.lines.refused(Instant::now()) {
+                    tracing::warn!(%action, reason = %refused.answer.message, unlogged_before = before, "an execute was refused");
+                }
                 self.0.parts.observer.run_ended(&RunEnd {
                     action,
                     stored: false,

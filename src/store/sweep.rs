@@ -83,11 +83,14 @@ impl Inner {
     /// Removes what may go, expires what is due.
     pub(super) fn sweep(&self, now: Timestamp) -> Result<Swept> {
         self.check_running()?;
-        self.sweeping.with(|memory| {
+        let swept = self.sweeping.with(|memory| {
             let mut swept = self.remove_what_may_go(memory, now, 0)?;
             self.expire(memory, now, &mut swept)?;
             Ok(swept)
-        })
+        });
+        // Each thread that was at work meanwhile has left its part of the allocator's memory a little larger.
+        give_memory_back();
+        swept
     }
 
     /// Lets history give way where that makes room. `missing` says how many bytes are needed; none: there is room.
