@@ -1,6 +1,7 @@
 //! `serve`: the hub, the deliveries and the admin listener, until a signal ends it.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -18,6 +19,9 @@ pub struct ServeArguments {
     #[arg(long, value_name = "URL")]
     pub looker_url: Vec<String>,
 }
+
+/// The end waits so long for threads that are at work.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 impl ServeArguments {
     pub(super) fn run(self, session: &mut Session<'_>) -> Result<(), Expected> {
@@ -54,6 +58,9 @@ impl ServeArguments {
         let shown = config.clone();
         let output = &mut *session.output;
         let ending = runtime.block_on(server::run(config, outside, |serving| tell(serving, &shown, output)));
+        // What still blocks a thread (a download that was cut off by a second signal, a name that nobody answers for) ends
+        // with the process.
+        runtime.shutdown_timeout(LAST_THREADS);
         match ending {
             Ok(Ending::Drained { waiting: 0 }) => {
                 output.talk("drained: nothing was in hand any more, and nothing waits");

@@ -24,6 +24,7 @@ mod sink;
 mod spool;
 mod text;
 mod time;
+mod usual;
 mod window;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::cell::{Cell, Leaf, Node, Pivots, decoded, object, plain};
 use super::scan::{self, Stop, expected, peek};
-use super::text;
+use super::{text, usual};
 
 /// No column.
 const NONE: u32 = u32::MAX;
@@ -117,11 +117,16 @@ impl Scanner {
                     columns_only = true;
                     previous = expected_slot as usize;
                     let (cell, end) = plain(bytes, at + key.lead.len(), cell_depth)?;
-                    at = if bytes.get(end) == Some(&b'}') {
-                        self.set(expected_slot, cell);
-                        end + 1
-                    } else {
-                        self.object(bytes, end, Some(cell), expected_slot, cell_depth)?
+                    let closed = match bytes.get(end) {
+                        Some(b'}') => Some(end + 1),
+                        _ => usual::rest(bytes, end),
+                    };
+                    at = match closed {
+                        Some(closed) => {
+                            self.set(expected_slot, cell);
+                            closed
+                        }
+                        None => self.object(bytes, end, Some(cell), expected_slot, cell_depth)?,
                     };
                 }
                 _ => {

@@ -1,19 +1,17 @@
 //! The download: one GET, used up by asking, so never asked twice. Long patience until the first row, short patience
 //! between pieces, no redirect to another origin. The URL's path is a credential and appears nowhere.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
 use reqwest::redirect::Policy;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
 use super::answer::duration;
-use super::pipe::{Failure, Piece, Progress};
+use super::pipe::{Failure, Progress};
 use super::request::describe;
 use crate::event::failure::plain;
 use crate::event::network::CarefulResolver;
@@ -77,86 +75,22 @@ impl Downloads {
         self.client
     }
 
-    /// Fetches `url` into `pieces`, the last of which says how it ended. Returns early where nobody takes them.
-    pub(super) async fn fetch(&self, url: Url, pieces: mpsc::Sender<Piece>, progress: Arc<Progress>) {
-        let end = match self.pieces(url, &pieces, &progress).await {
-            Ok(()) => Piece::End,
-            Err(failure) => Piece::Broken(failure),
-        };
-        // Nobody takes it: the conversion has ended the run already.
-        drop(pieces.send(end).await);
-    }
-
-    async fn pieces(&self, url: Url, pieces: &mpsc::Sender<Piece>, progress: &Progress) -> Result<(), Failure> {
-        let asked = Instant::now();
-        let origin = url.origin();
-        let request = self.client.get(url).header(ACCEPT_ENCODING, "identity").send();
-        let response = self
-            .patiently(asked, asked, progress, request)
-            .await?
-            .map_err(|error| broken("Looker's download could not be fetched", error))?;
-        if response.status() != StatusCode::OK {
-            return Err(not_a_result(&response, &origin));
-        }
-        match response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
-            None | Some(b"" | b"identity") => {}
-            Some(b"gzip" | b"x-gzip") => {
-                if pieces.send(Piece::Gzip).await.is_err() {
-                    return Ok(());
-                }
-            }
-            Some(other) => {
-                return Err(Failure::at_once(
-                    502,
-                    format!(
-                        "Looker's download came with Content-Encoding \"{}\", though identity was asked for; pintle reads identity and gzip",
-                        other.escape_ascii()
-                    ),
-                ));
-            }
-        }
-        let mut body = response.bytes_stream();
-        loop {
-            let piece = self.patiently(asked, Instant::now(), progress, body.next()).await?;
-            match piece {
-                None => return Ok(()),
-                Some(Err(error)) => return Err(broken("Looker's download broke off", error)),
-                Some(Ok(bytes)) => {
-                    if pieces.send(Piece::Data(bytes)).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for `work`: until the first row as long as `first_row_timeout` from `asked`, later `idle_timeout` from `since`.
+    /// Waits for `work`: until the first row as long as `first_row_timeout` from `asked`, later `idle_timeout` from now.
     async fn patiently<T>(
         &self,
         asked: Instant,
-        since: Instant,
         progress: &Progress,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            let rows_came = progress.rows() > 0;
-            let until = if rows_came {
-                since + self.idle_timeout
-            } else {
-                asked + self.first_row_timeout
-            };
-            tokio::select! {
-                done = &mut work => return Ok(done),
-                () = progress.first_row.notified(), if !rows_came => {}
-                () = tokio::time::sleep_until(until) => {
-                    // A row may have come at the last moment, and with it the other limit.
-                    if rows_came || progress.rows() == 0 {
-                        return Err(self.out_of_patience(rows_came));
-                    }
-                }
-            }
-        }
+        let rows_came = progress.rows() > 0;
+        let until = if rows_came {
+            Instant::now() + self.idle_timeout
+        } else {
+            asked + self.first_row_timeout
+        };
+        tokio::time::timeout_at(until, work)
+            .await
+            .map_err(|_| self.out_of_patience(rows_came))
     }
 
     fn out_of_patience(&self, rows_came: bool) -> Failure {
@@ -174,6 +108,71 @@ impl Downloads {
                 "Looker's download gave no row within {limit} (looker.first_row_timeout): the query may be slow; raise the limit, or make the look faster"
             ),
         )
+    }
+}
+
+/// One download to be made.
+pub(super) struct Download {
+    pub(super) downloads: Downloads,
+    pub(super) url: Url,
+}
+
+impl Download {
+    /// Asks for it: its body, where there is one that can be a result.
+    pub(super) async fn ask(&self, progress: &Progress) -> Result<Body<'_>, Failure> {
+        let asked = Instant::now();
+        let request = self.downloads.client.get(self.url.clone());
+        let request = request.header(ACCEPT_ENCODING, "identity").send();
+        let response = self
+            .downloads
+            .patiently(asked, progress, request)
+            .await?
+            .map_err(|error| broken("Looker's download could not be fetched", error))?;
+        if response.status() != StatusCode::OK {
+            return Err(not_a_result(&response, &self.url.origin()));
+        }
+        let gzip = match response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
+            None | Some(b"" | b"identity") => false,
+            Some(b"gzip" | b"x-gzip") => true,
+            Some(other) => {
+                return Err(Failure::at_once(
+                    502,
+                    format!(
+                        "Looker's download came with Content-Encoding \"{}\", though identity was asked for; pintle reads identity and gzip",
+                        other.escape_ascii()
+                    ),
+                ));
+            }
+        };
+        Ok(Body {
+            downloads: &self.downloads,
+            response,
+            asked,
+            gzip,
+        })
+    }
+}
+
+/// What Looker answers with.
+pub(super) struct Body<'a> {
+    downloads: &'a Downloads,
+    response: reqwest::Response,
+    asked: Instant,
+    gzip: bool,
+}
+
+impl Body<'_> {
+    /// Whether it is compressed.
+    pub(super) const fn is_gzip(&self) -> bool {
+        self.gzip
+    }
+
+    /// The next piece of it; none where it ended cleanly.
+    pub(super) async fn piece(&mut self, progress: &Progress) -> Result<Option<Bytes>, Failure> {
+        self.downloads
+            .patiently(self.asked, progress, self.response.chunk())
+            .await?
+            .map_err(|error| broken("Looker's download broke off", error))
     }
 }
 

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
+use super::download::Download;
 use super::flights::Lead;
 use super::flood::Flood;
 use super::order::{Order, Wanted};
-use super::pipe::{self, Frame, PIECES, Progress, Source};
+use super::pipe::{self, Frame, Progress, Source};
 use super::places::{Crowded, Place, Ticket};
 use super::seams::{Converters, Intake, IntakeError, RunEnd};
 use super::settings::Settings;
@@ -209,17 +210,13 @@ impl<I: Intake, C: Converters> Run<I, C> {
             max_gzip_ratio: self.parts.limits.max_gzip_ratio,
         };
         let mut place = None;
-        let mut download = None;
         let (order, wanted) = take_wanted(order);
         let source = match wanted {
             Wanted::Nothing => Source::Nothing,
-            Wanted::Download(url) => {
-                let (sender, pieces) = mpsc::channel(PIECES);
-                let downloads = self.settings.downloads.clone();
-                let progress = Arc::clone(&progress);
-                download = Some(async move { downloads.fetch(url, sender, progress).await });
-                Source::Download(pieces)
-            }
+            Wanted::Download(url) => Source::Download(Download {
+                downloads: self.settings.downloads.clone(),
+                url,
+            }),
             Wanted::Attachment { attachment, base64 } => {
                 place = attachment.place;
                 Source::Attachment(Box::new(LazySpool {
@@ -232,7 +229,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         let conversion = self.parts.converters.begin(order.terms.clone());
         let seen = Arc::clone(&progress);
         let work = tokio::task::spawn_blocking(move || pipe::receive(source, conversion, writer, &seen, frame));
-        let received = self.watched(work, download, &progress, deadline).await;
+        let received = self.watched(work, &progress, deadline).await;
         drop(place);
         match received {
             Ok(Ok((record, summary))) => {
@@ -247,43 +244,23 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }
     }
 
-    /// Drives the download beside the work; at the deadline, or when pintle has to stop, the run ends at its next piece.
+    /// Waits for the work; at the deadline, or when pintle has to stop, the run ends at its next piece.
     async fn watched<T>(
         &self,
-        work: tokio::task::JoinHandle<T>,
-        download: Option<impl Future<Output = ()>>,
+        mut work: tokio::task::JoinHandle<T>,
         progress: &Progress,
         deadline: Instant,
     ) -> Result<T, tokio::task::JoinError> {
         let mut phase = self.phase.clone();
-        let mut work = std::pin::pin!(work);
-        let download = async move {
-            match download {
-                Some(download) => download.await,
-                None => std::future::pending().await,
-            }
-        };
-        {
-            let mut download = std::pin::pin!(download);
-            let mut downloaded = false;
-            loop {
-                tokio::select! {
-                    done = &mut work => return done,
-                    () = &mut download, if !downloaded => downloaded = true,
-                    _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {
-                        progress.stop(Answer::stopping());
-                        break;
-                    }
-                    () = tokio::time::sleep_until(deadline) => {
-                        let limit = duration(self.settings.run_timeout);
-                        let text = format!("the run took longer than {limit} (hub.run_timeout), after {}; nothing of it was kept. Raise it, or send fewer rows", counted(progress.rows(), "row"));
-                        progress.stop(Answer::failure(504, text));
-                        break;
-                    }
-                }
+        tokio::select! {
+            done = &mut work => return done,
+            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => progress.stop(Answer::stopping()),
+            () = tokio::time::sleep_until(deadline) => {
+                let limit = duration(self.settings.run_timeout);
+                let text = format!("the run took longer than {limit} (hub.run_timeout), after {}; nothing of it was kept. Raise it, or send fewer rows", counted(progress.rows(), "row"));
+                progress.stop(Answer::failure(504, text));
             }
         }
-        // The download's end of the channel is gone: the work sees that, or the stop, at its next piece.
         work.await
     }
 

@@ -1,38 +1,30 @@
-//! One run's document on its way to the store: a download's pieces through a bounded channel, or an attachment from its
-//! spool, into one blocking thread that converts and keeps them. A slow disk slows the channel, the channel slows
-//! Looker's socket. The run counts when the document has ended well, and not before.
+//! One run's document on its way to the store: one blocking thread fetches it, or reads its spool, converts it and keeps
+//! what comes of it. A slow disk slows the thread, the thread slows Looker's socket. The run counts when the document has
+//! ended well, and not before.
+//!
+//! The thread has a small runtime of its own for the download. With the server's, each packet of a large one would wake a
+//! thread that waits for sockets, which would wake one that reads, which would wake this one.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::runtime;
+use tokio::sync::Notify;
 
 use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
+use super::download::Download;
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
 use crate::event::words::counted;
 use crate::store::{Closing, RunRecord};
 
-/// Pieces of a download that wait for the converter.
-pub(super) const PIECES: usize = 4;
 const ATTACHMENT_PIECE: usize = 64 * 1024;
-
-/// Of a download, in order.
-pub(super) enum Piece {
-    /// What follows is compressed.
-    Gzip,
-    Data(Bytes),
-    /// The HTTP body ended cleanly.
-    End,
-    Broken(Failure),
-}
 
 /// Where the document comes from.
 pub(super) enum Source {
-    Download(mpsc::Receiver<Piece>),
+    Download(Download),
     Attachment(Box<dyn Read + Send>),
     /// A schedule without results.
     Nothing,
@@ -83,9 +75,9 @@ impl Failure {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     rows: AtomicU64,
-    /// Told when the first row has been read.
-    pub(super) first_row: Notify,
     end: OnceLock<End>,
+    /// Told when it is stopped.
+    stopping: Notify,
 }
 
 /// What a run comes to, decided once: one that is told to stop is not committed, and one that is committed is not
@@ -105,6 +97,7 @@ impl Progress {
     pub(super) fn stop(&self, answer: Answer) {
         // The first reason stands.
         drop(self.end.set(End::Stopped(answer)));
+        self.stopping.notify_one();
     }
 
     /// The answer of a run that was told to stop.
@@ -124,16 +117,21 @@ impl Progress {
     }
 
     fn set_rows(&self, rows: u64) {
-        if self.rows.swap(rows, Ordering::Relaxed) == 0 && rows > 0 {
-            self.first_row.notify_one();
-        }
+        self.rows.store(rows, Ordering::Relaxed);
     }
 }
 
 enum Broke {
     Answer(Answer),
+    Failure(Failure),
     Gunzip(GunzipError),
     Stopped(Stopped),
+}
+
+impl From<Failure> for Broke {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }
 
 impl From<GunzipError> for Broke {
@@ -249,7 +247,7 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
         match source {
             Source::Nothing => Ok(false),
             Source::Attachment(reader) => self.attachment(reader).map(|()| true),
-            Source::Download(pieces) => self.download(pieces, max_gzip_ratio).map(|()| true),
+            Source::Download(download) => self.download(&download, max_gzip_ratio).map(|()| true),
         }
     }
 
@@ -261,40 +259,47 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let failure = Failure::counted(400, error.to_string());
-                    return Err(Broke::Answer(failure.answer(self.conversion.rows_read())));
+                    return Err(Failure::counted(400, error.to_string()).into());
                 }
             };
             self.push(buffer.get(..count).unwrap_or_default())?;
         }
     }
 
-    fn download(&mut self, mut pieces: mpsc::Receiver<Piece>, max_gzip_ratio: u64) -> Result<(), Broke> {
-        let mut gunzip = None;
-        loop {
-            match pieces.blocking_recv() {
-                Some(Piece::Gzip) => gunzip = Some(Gunzip::new(max_gzip_ratio)),
-                Some(Piece::Data(bytes)) => match &mut gunzip {
-                    None => self.push(&bytes)?,
-                    Some(gunzip) => gunzip.push(&bytes, |out| self.push(out))?,
-                },
-                Some(Piece::End) => {
-                    return match &mut gunzip {
-                        None => Ok(()),
-                        Some(gunzip) => gunzip.finish(|out| self.push(out)),
-                    };
-                }
-                Some(Piece::Broken(failure)) => {
-                    return Err(Broke::Answer(failure.answer(self.conversion.rows_read())));
-                }
-                None => {
-                    self.check_stop()?;
-                    let text = "the download's task ended without a word; pintle's log says more".to_owned();
-                    return Err(Broke::Answer(
-                        Failure::counted(500, text).answer(self.conversion.rows_read()),
-                    ));
-                }
+    fn download(&mut self, download: &Download, max_gzip_ratio: u64) -> Result<(), Broke> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| {
+            Failure::at_once(
+                503,
+                format!("pintle could not begin the download: {error}; send it again"),
+            )
+        })?;
+        let progress = Arc::clone(&self.progress);
+        let pulled = runtime.block_on(async {
+            tokio::select! {
+                pulled = self.pull(download, max_gzip_ratio) => Some(pulled),
+                () = progress.stopping.notified() => None,
             }
+        });
+        // A name may still be looked up, for as long as that takes.
+        runtime.shutdown_background();
+        pulled.unwrap_or_else(|| self.check_stop())
+    }
+
+    /// Fetches the document piece by piece, and takes each before the next one is read.
+    async fn pull(&mut self, download: &Download, max_gzip_ratio: u64) -> Result<(), Broke> {
+        let progress = Arc::clone(&self.progress);
+        let mut body = download.ask(&progress).await?;
+        let mut gunzip = body.is_gzip().then(|| Gunzip::new(max_gzip_ratio));
+        while let Some(bytes) = body.piece(&progress).await? {
+            match &mut gunzip {
+                None => self.push(&bytes)?,
+                Some(gunzip) => gunzip.push(&bytes, |out| self.push(out))?,
+            }
+        }
+        match &mut gunzip {
+            None => Ok(()),
+            Some(gunzip) => gunzip.finish(|out| self.push(out)),
         }
     }
 
@@ -316,6 +321,7 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
 fn broke(error: Broke, rows: u64, progress: &Progress) -> Answer {
     match error {
         Broke::Answer(answer) => answer,
+        Broke::Failure(failure) => failure.answer(rows),
         Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
         // A writer takes nothing more once the run was told to stop.
         Broke::Stopped(Stopped::Intake(error)) => progress.stopped().cloned().unwrap_or_else(|| not_kept(&error)),

@@ -190,7 +190,6 @@ impl RunWriter {
         if self.builder.raw_len() < CHUNK_BYTES {
             return Ok(());
         }
-        self.store.check_room()?;
         let packed = self.builder.pack()?;
         self.store.note_receiving(self.run.id, self.events, self.dead_rows);
         self.packed_bytes += packed.payload.len();
@@ -201,11 +200,12 @@ impl RunWriter {
         self.hand_over()
     }
 
-    /// What is packed goes to the writer.
+    /// What is packed goes to the writer, where the disk has room for it.
     fn hand_over(&mut self) -> Result<()> {
         if self.packed.is_empty() {
             return Ok(());
         }
+        self.store.check_room()?;
         let (sequence, packed) = (self.chunks, std::mem::take(&mut self.packed));
         self.chunks += packed.len() as u32;
         self.packed_bytes = 0;

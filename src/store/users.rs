@@ -129,12 +129,32 @@ fn probes(hash: u32, bits: usize) -> impl Iterator<Item = usize> {
     // Double hashing; the multiplier spreads the CRC, which is linear.
     let first = hash.wrapping_mul(0x9E37_79B1);
     let step = hash.rotate_left(15).wrapping_mul(0x85EB_CA77) | 1;
-    (0..PROBES).map(move |probe| (first.wrapping_add(step.wrapping_mul(probe)) as usize) % bits.max(1))
+    // The remainder of a division by `bits`, with multiplications instead: each row has a dozen of them.
+    let bits = bits.max(1) as u64;
+    let reciprocal = (u64::MAX / bits).wrapping_add(1);
+    (0..PROBES).map(move |probe| {
+        let fraction = reciprocal.wrapping_mul(u64::from(first.wrapping_add(step.wrapping_mul(probe))));
+        ((u128::from(fraction) * u128::from(bits)) >> 64) as usize
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probes_are_remainders() {
+        for hash in [0, 1, 7, 0x8000_0000, 0xdead_beef, u32::MAX] {
+            let first = hash.wrapping_mul(0x9E37_79B1);
+            let step = hash.rotate_left(15).wrapping_mul(0x85EB_CA77) | 1;
+            for bits in [1, 8, 10, 16, 4_000, 4_096, 524_280] {
+                let expected: Vec<usize> = (0..PROBES)
+                    .map(|probe| first.wrapping_add(step.wrapping_mul(probe)) as usize % bits)
+                    .collect();
+                assert_eq!(probes(hash, bits).collect::<Vec<_>>(), expected, "{hash} of {bits}");
+            }
+        }
+    }
 
     #[test]
     fn every_id_is_found_and_few_others() {

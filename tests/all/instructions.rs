@@ -20,7 +20,7 @@ const WORK: &str = "PINTLE_TEST_INSTRUCTIONS";
 /// Instructions a row: valgrind 3.19, Rust 1.95, x86-64.
 const RECORDED: [(&str, u64); 5] = [
     ("convert lite", 60_650),
-    ("convert detail", 208_387),
+    ("convert detail", 241_018),
     ("store", 10_548),
     ("read", 9_077),
     ("batch", 24_151),
