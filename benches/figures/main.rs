@@ -4,10 +4,10 @@
 //! and 2 GB in the folder for temporary files. `PINTLE_BENCH_ROWS=10000000 cargo bench` makes the documents of the last part
 //! larger (default 1,000,000 rows); `PINTLE_BENCH_PART=parts` or `whole` leaves the other part out.
 //!
-//! How the cost grows is measured only when it is asked for: `PINTLE_BENCH_PART=curve cargo bench` (MINUTES minutes, 6 GB
-//! in the folder for temporary files). It prints the curves of 1, 3 and 10 million rows, of 1, 10 and 100 destinations, and
-//! of 1, 10 and 100 thousand runs; `curve-rows`, `curve-destinations` or `curve-runs` prints one of them, and
-//! `PINTLE_BENCH_SCALE=0.01` makes their sizes smaller, to try it.
+//! How the cost grows is measured only when it is asked for: `PINTLE_BENCH_PART=curve cargo bench` (six minutes on a quiet
+//! machine, 6 GB in the folder for temporary files). It prints the curves of 1, 3 and 10 million rows, of 1, 10 and 100
+//! destinations, and of 1, 10 and 100 thousand runs; `curve-rows`, `curve-destinations` or `curve-runs` prints one of
+//! them, and `PINTLE_BENCH_SCALE=0.01` makes their sizes smaller, to try it.
 
 #![allow(
     clippy::unwrap_used,
