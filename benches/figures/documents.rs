@@ -1,6 +1,15 @@
 //! Looker's results of twelve columns, by a formula: the same bytes each time.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// The document in a file; it goes there row by row, for it may be larger than memory.
+pub(crate) fn to_file(path: &Path, rows: u64, detail: bool) {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    write(rows, detail, &mut file).unwrap();
+    file.flush().unwrap();
+}
 
 /// A document of twelve columns by a formula.
 pub(crate) fn write(rows: u64, detail: bool, out: &mut impl Write) -> std::io::Result<()> {

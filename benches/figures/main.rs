@@ -3,6 +3,11 @@
 //! Ratios count, not absolutes: run it on a quiet machine, and compare within one run. It needs Linux, the `gzip` program,
 //! and 2 GB in the folder for temporary files. `PINTLE_BENCH_ROWS=10000000 cargo bench` makes the documents of the last part
 //! larger (default 1,000,000 rows); `PINTLE_BENCH_PART=parts` or `whole` leaves the other part out.
+//!
+//! How the cost grows is measured only when it is asked for: `PINTLE_BENCH_PART=curve cargo bench` (six minutes on a quiet
+//! machine, 6 GB in the folder for temporary files). It prints the curves of 1, 3 and 10 million rows, of 1, 10 and 100
+//! destinations, and of 1, 10 and 100 thousand runs; `curve-rows`, `curve-destinations` or `curve-runs` prints one of
+//! them, and `PINTLE_BENCH_SCALE=0.01` makes their sizes smaller, to try it.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,10 +18,14 @@
     reason = "a measurement that fails should panic"
 )]
 
+mod backlog;
+mod curves;
 mod documents;
 mod parts;
 mod peers;
 mod process;
+mod senders;
+mod service;
 mod table;
 mod whole;
 
@@ -26,6 +35,10 @@ fn main() {
         return;
     }
     let part = std::env::var("PINTLE_BENCH_PART").unwrap_or_default();
+    if part.starts_with("curve") {
+        let scale = std::env::var("PINTLE_BENCH_SCALE").map_or(1.0, |scale| scale.parse().unwrap());
+        return curves::measure(&part, scale);
+    }
     table::head();
     if part != "whole" {
         parts::measure();

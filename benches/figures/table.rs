@@ -1,10 +1,19 @@
-//! The table that is printed, and its numbers.
+//! The tables that are printed, and their numbers.
 
 use std::time::Duration;
 
 pub(crate) fn head() {
-    println!("| what | figure | yardstick of the same run | ratio |");
-    println!("| --- | --- | --- | --- |");
+    titles(&["what", "figure", "yardstick of the same run", "ratio"]);
+}
+
+/// The first lines of a table of its own.
+pub(crate) fn titles(titles: &[&str]) {
+    println!("| {} |", titles.join(" | "));
+    println!("|{}", " --- |".repeat(titles.len()));
+}
+
+pub(crate) fn line(cells: &[String]) {
+    println!("| {} |", cells.join(" | "));
 }
 
 pub(crate) fn row(what: &str, figure: &str, yardstick: &str, ratio: f64) {

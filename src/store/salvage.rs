@@ -10,7 +10,6 @@
 //! sled leaves out the bytes that all keys of a leaf have in common, so a key gives its leaf's lowest byte at least; the
 //! rest follows from the order, since values are only ever appended.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -35,8 +34,14 @@ const KEY_IN_SIGHT: usize = 32;
 pub(super) struct Salvage {
     path: PathBuf,
     file: File,
-    /// Value number to place and length.
-    values: BTreeMap<u32, (u64, usize)>,
+    /// In the order of their numbers. Sixteen bytes each: many segments are open at once.
+    values: Vec<Found>,
+}
+
+struct Found {
+    at: u64,
+    number: u32,
+    len: u32,
 }
 
 impl Salvage {
@@ -45,7 +50,7 @@ impl Salvage {
         let path = folder.join("db");
         let io = |error: std::io::Error| Error::io("failed to read", &path, &error);
         let mut file = File::open(&path).map_err(io)?;
-        let mut values = BTreeMap::new();
+        let mut values = Vec::new();
         let finder = memchr::memmem::Finder::new(chunk::BEGINNING);
         let mut window = Vec::with_capacity(WINDOW + 2 * LONGEST);
         // Where the window begins in the file, and where in it the search goes on.
@@ -75,7 +80,11 @@ impl Salvage {
             match chunk::value_len(rest).filter(|len| is_whole(rest, *len)) {
                 Some(len) => {
                     if let Some(number) = number_before(&window, at, len, next) {
-                        values.insert(number, (base + at as u64, len));
+                        values.push(Found {
+                            at: base + at as u64,
+                            number,
+                            len: len as u32,
+                        });
                         next = number + 1;
                     }
                     at += len;
@@ -83,23 +92,25 @@ impl Salvage {
                 None => at += 1,
             }
         }
+        values.shrink_to_fit();
         Ok(Arc::new(Self { path, file, values }))
     }
 
     pub(super) fn value(&self, number: u32) -> Result<Option<Vec<u8>>> {
-        let Some(&(at, len)) = self.values.get(&number) else {
+        let found = self.values.binary_search_by_key(&number, |found| found.number);
+        let Some(found) = found.ok().and_then(|index| self.values.get(index)) else {
             return Ok(None);
         };
-        let mut value = vec![0; len];
+        let mut value = vec![0; found.len as usize];
         self.file
-            .read_exact_at(&mut value, at)
+            .read_exact_at(&mut value, found.at)
             .map_err(|error| Error::io("failed to read", &self.path, &error))?;
         Ok(Some(value))
     }
 
     /// Values that are whole, of the first so many.
     pub(super) fn before(&self, end: u32) -> u32 {
-        self.values.range(..end).count() as u32
+        self.values.partition_point(|found| found.number < end) as u32
     }
 
     /// Values that are whole.
@@ -109,7 +120,7 @@ impl Salvage {
 
     /// One more than the highest number.
     pub(super) fn end(&self) -> u32 {
-        self.values.last_key_value().map_or(0, |(number, _)| number + 1)
+        self.values.last().map_or(0, |found| found.number + 1)
     }
 }
 

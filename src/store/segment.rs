@@ -285,6 +285,14 @@ impl Reader {
         })
     }
 
+    /// How many values its index holds; none where sled holds what was read through it.
+    pub(super) fn indexed(&self) -> Option<usize> {
+        match &self.values {
+            Values::Sled(_) => None,
+            Values::File(found) => Some(found.len() as usize),
+        }
+    }
+
     /// One value, or none where there is no such number.
     pub(super) fn value(&self, number: u32) -> Result<Option<sled::IVec>> {
         if self.sealed.is_some_and(|values| number >= values) {

@@ -217,6 +217,8 @@ impl Inner {
         if let Some(sealed) = sealed {
             self.read_files(id, sealed, survey)?;
         }
+        // What is on the disk now counts, not an index that a lane has made before.
+        self.readers.close(id);
         let reader = self.readers.reader(id, sealed.map(|sealed| sealed.values));
         if sealed.is_some()
             && let Err(error) = self.try_open_copy(id)
