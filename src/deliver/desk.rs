@@ -103,6 +103,11 @@ impl<B: Backlog> Desk<B> {
         }
     }
 
+    /// Bytes that its lease takes up.
+    pub(super) fn held(&self) -> usize {
+        self.lease.held()
+    }
+
     /// The runs that became done since this was last asked.
     pub(super) fn take_finished(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.finished)

@@ -4,7 +4,6 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
+use super::budget::{Budget, Held};
 use super::clock::{Clock, Random};
 use super::counters::{Counters, Durations};
 use super::desk::{Desk, Done, Prepared, Then, Work};
@@ -31,15 +31,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const SYNC_AFTER: Duration = Duration::from_millis(200);
 /// Or after so many.
 const SYNC_EACH: u32 = 20;
-/// The memory that the batches of all lanes share.
-const SHARED_BYTES: usize = 64_000_000;
-/// A lane's memory in batches, at worst: this one, the next one, as much that is done and not yet given back, all in a
-/// buffer that has doubled as it grew.
-const BATCHES: usize = 8;
 /// More lanes at once than this would gain nothing: two cores compress, one disk reads.
 pub(super) const DESKS: usize = 8;
-/// No lane's batch need be smaller.
-const LEAST_SHARE: usize = 100_000;
 
 /// Where a lane's events come from. Live ones go first.
 #[derive(Debug)]
@@ -67,8 +60,7 @@ pub(super) struct Common {
     pub(super) listener: Listener,
     pub(super) durations: Arc<Durations>,
     pub(super) arrivals: Arc<Arrivals>,
-    /// Lanes that hold a lease.
-    pub(super) busy: Arc<AtomicUsize>,
+    pub(super) budget: Arc<Budget>,
     /// Lanes that may be at work on a thread at once: each such thread keeps room to unpack and to compress.
     pub(super) desks: Arc<Semaphore>,
     /// Origins of data planes whose outage one of the lanes has seen end.
@@ -100,7 +92,8 @@ pub(super) struct Lane<B: Backlog, C: Connect> {
     status: watch::Sender<Status>,
     counters: Arc<Counters>,
     clock: Clock,
-    busy: bool,
+    /// What its lease holds.
+    held: Held,
     stopping: bool,
     /// Acknowledgements that may not be durable yet, and since when.
     unsynced: Option<(u32, Instant)>,
@@ -140,6 +133,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             random: Random::new(),
             origin: origin(destination),
             recovered: common.recovered.subscribe(),
+            held: Held::nothing(Arc::clone(&common.budget)),
             common,
             commands,
             telling: Vec::new(),
@@ -147,7 +141,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             status,
             counters,
             clock,
-            busy: false,
             stopping: false,
             unsynced: None,
         };
@@ -206,8 +199,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
 
     /// Lets the machine decide, and tells what changed.
     fn step(&mut self, event: Event) -> Step {
-        let busy = self.common.busy.load(Ordering::Relaxed).max(1);
-        self.machine.set_share((SHARED_BYTES / busy / BATCHES).max(LEAST_SHARE));
+        self.machine.set_share(self.held.share());
         let step = self.machine.on(event, self.clock.now(), self.random.next());
         for notice in &step.notices {
             notice.log(&self.id);
@@ -238,8 +230,8 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         if matches!(then, Then::Nothing) && note.is_none() && step.settle.is_none() && !step.rewind {
             return Ok(Ok(Done::Nothing));
         }
-        if matches!(then, Then::Read { .. }) {
-            self.set_busy(true);
+        if let Then::Read { max_bytes, .. } = then {
+            self.held.add(max_bytes);
         }
         if step.settle.is_some() {
             let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
@@ -277,6 +269,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         for run in desk.take_finished() {
             self.common.arrivals.tell(&self.id, &run);
         }
+        self.held.set(desk.held());
         self.desk = Some(desk);
         Ok(result)
     }
@@ -327,6 +320,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let is_apart = settled.is_err();
         let mut store_failed = settled.err();
         if let Some((max_events, max_bytes)) = ahead.filter(|_| !is_apart) {
+            self.held.add(max_bytes);
             match self.on_desk(move |desk| desk.read_ahead(max_events, max_bytes)).await? {
                 Ok(sizes) if sizes.is_empty() => {}
                 Ok(sizes) => {
@@ -423,7 +417,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
     }
 
     async fn wait(&mut self, at: Option<Timestamp>) -> Result<Event, LaneError> {
-        self.set_busy(false);
         let at = at.map(|at| self.clock.instant(at));
         loop {
             let sync_due = self.sync_due();
@@ -495,22 +488,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         self.unsynced = None;
         Ok(self.on_desk(Desk::sync).await??)
     }
-
-    fn set_busy(&mut self, busy: bool) {
-        if self.busy != busy {
-            self.busy = busy;
-            if busy {
-                self.common.busy.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.common.busy.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-    }
 }
 
 impl<B: Backlog, C: Connect> Drop for Lane<B, C> {
     fn drop(&mut self) {
-        self.set_busy(false);
         // A panic of the task itself leaves no result, and nobody awaits the task before the stop.
         if std::thread::panicking() {
             self.tell_of_end("a step of it panicked");

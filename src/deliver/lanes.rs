@@ -2,7 +2,6 @@
 //! They share a client and the memory for batches, nothing else: no lane waits for another.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +64,7 @@ impl<C: Connect> Lanes<C> {
                 listener,
                 durations: Arc::default(),
                 arrivals: Arc::default(),
-                busy: Arc::new(AtomicUsize::new(0)),
+                budget: Arc::default(),
                 desks: Arc::new(Semaphore::new(DESKS)),
                 recovered: broadcast::Sender::new(RECOVERED),
             },

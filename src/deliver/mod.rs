@@ -9,6 +9,7 @@
 
 mod arrivals;
 mod backlog;
+mod budget;
 mod clock;
 mod counters;
 mod deliveries;
@@ -37,6 +38,7 @@ mod weather_tests;
 
 pub use arrivals::Finished;
 pub use backlog::{AttemptNote, AttemptOutcome, Backlog, BacklogError};
+pub use budget::Share;
 pub use counters::{Counters, CountersSnapshot, DURATION_BUCKETS, Durations, DurationsSnapshot};
 pub use deliveries::{Deliveries, is_trouble};
 pub use gateway::{Connect, Gateway};

@@ -106,8 +106,8 @@ impl Machine {
         self.send(first, sent, self.ahead(first, sent), step);
     }
 
-    /// What is worth reading while these are in flight: the next batch, and the one behind it, so that one is compressed
-    /// while the other is read.
+    /// What is worth reading while these are in flight: for a lane alone the next batch and the one behind it, so that one is
+    /// compressed while the other is read.
     fn ahead(&self, first: usize, sent: Room) -> Option<(usize, usize)> {
         if self.suspects > 0 || !self.refused.is_empty() {
             return None;
@@ -115,8 +115,8 @@ impl Machine {
         let behind = self.window.iter().skip(first + sent.events);
         let (events, bytes) = (behind.len(), behind.sum::<usize>());
         let room = self.size_after(sent).room();
-        let wanted = |room: usize, have: usize| room.saturating_mul(2).saturating_sub(have);
-        (events < sent.events.saturating_mul(2) && bytes < sent.bytes.saturating_mul(2))
+        let wanted = |room: usize, have: usize| room.saturating_mul(self.ahead).saturating_sub(have);
+        (events < sent.events.saturating_mul(self.ahead) && bytes < sent.bytes.saturating_mul(self.ahead))
             .then(|| (wanted(room.events, events), wanted(room.bytes, bytes)))
     }
 

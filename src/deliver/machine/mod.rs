@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 
 pub use self::dialogue::{Event, Limits, Next, Settle, Step};
 use self::timing::{FOLLOWED_WITHIN, REST};
+use super::budget::Share;
 use super::notice::Notice;
 use super::size::{AFTER_OUTAGE, Learned, Room, Size};
 use super::status::{Rate, State, Status};
@@ -89,6 +90,8 @@ enum Flight {
 pub struct Machine {
     limits: Limits,
     size: Size,
+    /// Batches that are read while one is in flight.
+    ahead: usize,
     learned: Learned,
     window: VecDeque<usize>,
     /// The words for the first events of the window.
@@ -133,6 +136,7 @@ impl Machine {
         Self {
             limits,
             size: Size::new(limits.max_bytes, learned),
+            ahead: 2,
             learned,
             window: VecDeque::new(),
             refused: Vec::new(),
@@ -166,8 +170,9 @@ impl Machine {
     }
 
     /// This lane's part of the memory that all lanes share.
-    pub fn set_share(&mut self, bytes: usize) {
-        self.size.share(bytes);
+    pub fn set_share(&mut self, share: Share) {
+        self.size.share(share.bytes);
+        self.ahead = share.ahead;
     }
 
     /// Takes an event in and says what to do. `random` is a fresh random number.
