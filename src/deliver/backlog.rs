@@ -1,6 +1,7 @@
 //! What a lane reads from and acknowledges to. The store implements it; the tests do in memory.
 
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 use super::arrivals::Finished;
 use super::lease::{Lease, LeasedEvent};
@@ -46,6 +47,11 @@ pub trait Backlog: Send + 'static {
 
     /// All acknowledgements so far are durable when this returns.
     fn sync(&mut self) -> Result<(), BacklogError>;
+
+    /// What was acknowledged before this moment is durable, where that is known without a sync. Does not block.
+    fn synced_at(&self) -> Option<Instant> {
+        None
+    }
 
     /// How many events a second the next ones may go with; none: as fast as they go. For replays.
     fn rate(&mut self) -> Option<NonZeroU32> {

@@ -55,7 +55,12 @@ impl Held {
         }
     }
 
-    /// It is about to read so many.
+    /// It is about to read so many, in the room of what is done.
+    pub(super) fn renew(&mut self, bytes: usize) {
+        self.set(self.bytes.max(bytes));
+    }
+
+    /// It is about to read so many more.
     pub(super) fn add(&mut self, bytes: usize) {
         self.set(self.bytes.saturating_add(bytes));
     }
@@ -76,8 +81,8 @@ impl Drop for Held {
 
 fn share(of_others: usize, lanes: usize) -> Share {
     let ahead = usize::from(lanes <= MANY) + usize::from(lanes <= FEW);
-    // The one in flight, those ahead, and one that is done and whose room is not used again yet.
-    let left = SHARED_BYTES.saturating_sub(of_others) / (ahead + 2);
+    // The one in flight, those ahead, and a half for what comes between: a block is not always full.
+    let left = SHARED_BYTES.saturating_sub(of_others) * 2 / (2 * ahead + 3);
     Share {
         bytes: left.max(LEAST_SHARE),
         ahead,
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(
             share(0, 1),
             Share {
-                bytes: 16_000_000,
+                bytes: 18_285_714,
                 ahead: 2
             }
         );

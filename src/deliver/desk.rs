@@ -1,5 +1,7 @@
 //! The blocking part of a lane: settle, read, make the next body. Goes to a blocking thread and comes back as a whole.
 
+use std::time::Instant;
+
 use super::arrivals::Finished;
 use super::backlog::{AttemptNote, Backlog, BacklogError};
 use super::lane::Sources;
@@ -165,6 +167,11 @@ impl<B: Backlog> Desk<B> {
     pub(super) fn sync(&mut self) -> Result<(), BacklogError> {
         self.sources.live.sync()?;
         self.sources.replay.as_mut().map_or(Ok(()), Backlog::sync)
+    }
+
+    /// What was acknowledged before this moment is durable, whoever made it so. Does not block.
+    pub(super) fn synced_at(&self) -> Option<Instant> {
+        self.sources.live.synced_at()
     }
 
     fn note(&mut self, (note, first, count): &(AttemptNote, usize, usize)) -> Result<(), BacklogError> {

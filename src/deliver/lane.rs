@@ -231,7 +231,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             return Ok(Ok(Done::Nothing));
         }
         if let Then::Read { max_bytes, .. } = then {
-            self.held.add(max_bytes);
+            self.held.renew(max_bytes);
         }
         if step.settle.is_some() {
             let (count, since) = self.unsynced.unwrap_or_else(|| (0, Instant::now()));
@@ -345,7 +345,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                     }
                 }
                 () = self.wake.notified() => drop(self.step(Event::Woken)),
-                () = until(sync_due) => self.sync().await?,
+                () = until(sync_due) => self.sync_if_due().await?,
             }
         };
         let took = started.elapsed();
@@ -411,7 +411,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                     }
                 }
                 () = self.wake.notified() => drop(self.step(Event::Woken)),
-                () = until(sync_due) => self.sync().await?,
+                () = until(sync_due) => self.sync_if_due().await?,
             }
         }
     }
@@ -437,7 +437,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                     }
                 }
                 () = until(at) => return Ok(Event::Due),
-                () = until(sync_due) => self.sync().await?,
+                () = until(sync_due) => self.sync_if_due().await?,
             }
         }
     }
@@ -475,13 +475,29 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         }
     }
 
-    fn sync_due(&self) -> Option<Instant> {
+    fn sync_due(&mut self) -> Option<Instant> {
+        self.look_for_syncs();
         self.unsynced.map(|(_, since)| since + SYNC_AFTER)
     }
 
-    fn sync_is_due(&self) -> bool {
+    /// All lanes' acknowledgements lie in one catalog: a sync for one of them has made durable what the others did before.
+    fn look_for_syncs(&mut self) {
+        let synced_at = self.desk.as_ref().and_then(|desk| desk.synced_at());
+        if let (Some(at), Some((_, since))) = (synced_at.map(Instant::from_std), self.unsynced)
+            && at > since
+        {
+            self.unsynced = Some((0, at));
+        }
+    }
+
+    fn sync_is_due(&mut self) -> bool {
+        self.look_for_syncs();
         self.unsynced
             .is_some_and(|(count, since)| count >= SYNC_EACH || since.elapsed() >= SYNC_AFTER)
+    }
+
+    async fn sync_if_due(&mut self) -> Result<(), LaneError> {
+        if self.sync_is_due() { self.sync().await } else { Ok(()) }
     }
 
     async fn sync(&mut self) -> Result<(), LaneError> {

@@ -20,6 +20,8 @@ pub struct Lease<P> {
     first_block: u64,
     /// A block whose events are done, for the next read: a new one would be zeroed by the system page by page.
     spare: Option<Vec<u8>>,
+    /// What was in it.
+    spare_bytes: usize,
 }
 
 /// One event of a lease.
@@ -60,6 +62,7 @@ impl<P> Default for Lease<P> {
             blocks: VecDeque::new(),
             first_block: 0,
             spare: None,
+            spare_bytes: 0,
         }
     }
 }
@@ -68,12 +71,13 @@ impl<P> Lease<P> {
     /// An empty block with room for so many bytes, to be filled and then added.
     pub fn block(&mut self, bytes: usize) -> Vec<u8> {
         let mut block = self.spare.take().unwrap_or_default();
-        if block.capacity() / 2 > bytes {
+        if block.capacity() / 4 > bytes {
             // Batches have become smaller, and so does what is kept for them.
             block = Vec::new();
         }
-        // Growing by doubling would take up to three times of what is read.
-        block.reserve_exact(bytes);
+        // In steps, so that batches which grow take the same room again and again, and not each a little more. What is not
+        // touched of it costs nothing.
+        block.reserve_exact(bytes.next_power_of_two());
         block
     }
 
@@ -84,6 +88,7 @@ impl<P> Lease<P> {
         self.events
             .extend(events.map(|event| LeasedEvent { block: number, ..event }));
         if self.events.len() == before {
+            self.spare_bytes = 0;
             self.spare = Some(block);
             return;
         }
@@ -130,6 +135,7 @@ impl<P> Lease<P> {
             if let Ok(mut block) = Arc::try_unwrap(block)
                 && self.spare.is_none()
             {
+                self.spare_bytes = block.len();
                 block.clear();
                 self.spare = Some(block);
             }
@@ -150,8 +156,8 @@ impl<P> Lease<P> {
 
     /// Bytes that it takes up.
     pub fn held(&self) -> usize {
-        let spare = self.spare.as_ref().map_or(0, Vec::capacity);
-        spare + self.blocks.iter().map(|block| block.capacity()).sum::<usize>()
+        let spare = self.spare.as_ref().map_or(0, |_| self.spare_bytes);
+        spare + self.blocks.iter().map(|block| block.len()).sum::<usize>()
     }
 }
 

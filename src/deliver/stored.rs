@@ -1,6 +1,7 @@
 //! The store's queue as a lane's backlog: the same calls in the lane's words.
 
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 use super::arrivals::Finished;
 use super::backlog::{AttemptNote, Backlog, BacklogError};
@@ -65,6 +66,10 @@ impl Backlog for StoredBacklog {
 
     fn sync(&mut self) -> Result<(), BacklogError> {
         Ok(self.0.sync()?)
+    }
+
+    fn synced_at(&self) -> Option<Instant> {
+        Some(self.0.synced_at())
     }
 
     fn rate(&mut self) -> Option<NonZeroU32> {

@@ -28,6 +28,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -107,6 +109,9 @@ pub(super) struct Catalog {
     pub(super) ballast: Ballast,
     pub(super) open: Arc<Guarded<Open>>,
     pub(super) copier: Copier,
+    /// When the last sync began, and when this was opened: microseconds between them.
+    synced: AtomicU64,
+    opened: Instant,
 }
 
 pub(super) struct Open {
@@ -175,6 +180,8 @@ impl Catalog {
                 copy_failed: None,
             })),
             copier: Copier::new(),
+            synced: AtomicU64::new(0),
+            opened: Instant::now(),
         }
     }
 
@@ -285,8 +292,10 @@ impl Catalog {
         if let Some(error) = &open.copy_failed {
             return Err(error.clone());
         }
+        let began = self.opened.elapsed().as_micros() as u64;
         let synced = self.database(open).and_then(Database::sync);
         synced.or_else(|error| self.begin_again(open, error))?;
+        self.synced.store(began, Ordering::Relaxed);
         open.unsynced = 0;
         open.since_sync.clear();
         Ok(())
@@ -315,6 +324,11 @@ impl Catalog {
         open.database = Some(database);
         tracing::info!("catalog_opened_again");
         Ok(())
+    }
+
+    /// Everything that was applied before this moment is durable.
+    pub(super) fn synced_at(&self) -> Instant {
+        self.opened + Duration::from_micros(self.synced.load(Ordering::Relaxed))
     }
 
     /// Whether something waits for a commit.

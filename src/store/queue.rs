@@ -9,6 +9,7 @@ mod item;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::item::{load_chunk, load_part, read_rows};
 use super::catalog::Changes;
@@ -154,6 +155,11 @@ impl Queue {
     /// Makes the cursor durable now.
     pub fn sync(&self) -> Result<()> {
         self.store.catalog.commit()
+    }
+
+    /// What was acknowledged before this moment is durable, by whomever it was made so.
+    pub fn synced_at(&self) -> Instant {
+        self.store.catalog.synced_at()
     }
 
     /// A run's record as it is now.
