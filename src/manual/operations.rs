@@ -16,8 +16,10 @@
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
 //!
-//! The log has a line when a run begins, is stored and is delivered in full. Where more than 20 runs are delivered in ten
-//! seconds, the further ones have one line together. `pintle_tasks` counts what is under way inside.
+//! The log has a line when a run begins, is stored or fails, and is delivered in full: 20 of a kind in ten seconds, and the
+//! next one says how many had none (`unlogged_before`); further deliveries have one line together. `pintle runs` lists all;
+//! of Looker's runs that failed and stored nothing the last `store.keep_failed_runs`. `pintle_tasks` counts what is under
+//! way inside.
 //!
 //! Lists come newest first and take the memory of a page, however long they are; `--limit N` (`?limit=N` of `GET
 //! /api/runs`, `/api/replay` and `/api/dead`; without it all of them, as a stream) ends them early. Runs and webhook ids are
@@ -30,7 +32,8 @@
 //!
 //! Nothing has to be done. Runs are accepted, the backlog grows, attempts go on with growing pauses and never end. Mind
 //! the space: `store.max_bytes` is where runs are refused. When the gateway is back, pintle begins with one small batch
-//! and speeds up. `pintle destinations retry ID` does not wait for the pause to end.
+//! and speeds up; the other destinations of that gateway follow within two seconds. `pintle destinations retry ID` does not
+//! wait for the pause to end.
 //!
 //! A destination that is *held* needs a hand: its key or its address is wrong, or it refuses everything. `pintle
 //! destinations list` says which of them. For key and address pintle asks once a minute and goes on by itself.

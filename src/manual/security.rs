@@ -92,6 +92,7 @@
 //! | an event | `events.max_event_bytes` = 3.9 MB | a dead letter |
 //! | the form's event name; a data plane's URL; a write key | 1 KiB; 2 KiB; 1 KiB | a refusal |
 //! | instance and webhook ids; titles and URLs of looks | 256; 2000 characters | the rest is left out |
+//! | runs that failed and stored nothing, in the list | `store.keep_failed_runs` = 10,000, and 256 | the oldest are forgotten |
 //! | destinations that requests make | 4096 | a refusal that says to name it in the configuration |
 //! | the store | `store.max_bytes` = 20 GB, `store.min_free` = 1 GB | runs are refused, `/ready` is 503 |
 //! | a gateway's answer | 4 KiB are read | |
@@ -100,6 +101,7 @@
 //! | logins and wrong admin tokens, by address | 10, then one each 10 s; 512 addresses | 429 at the login, 503 from the API |
 //! | sessions of the console | 64; 12 h, or 1 h unused | a login |
 //! | a line of the log | 16 KiB | the rest is left out |
+//! | lines that senders cause | 20 of a kind in ten seconds, 5 of requests that cannot be read or have no token | the next one says how many were left out (`unlogged_before`) |
 //!
 //! ## The supply chain
 //!
