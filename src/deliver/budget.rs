@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// For the leased events of all lanes.
-const SHARED_BYTES: usize = 64_000_000;
+const SHARED_BYTES: usize = 40_000_000;
 /// No lane's batch need be smaller.
 const LEAST_SHARE: usize = 100_000;
 /// So many lanes use both cores; for them one batch is compressed while the next one is read.
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(
             share(0, 1),
             Share {
-                bytes: 18_285_714,
+                bytes: 11_428_571,
                 ahead: 2
             }
         );
