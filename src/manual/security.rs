@@ -97,7 +97,7 @@
 //! | a gateway's answer | 4 KiB are read | |
 //! | admin API: calls, listings, watchers at once | 16, 8, 32; more wait 10 s | 503 |
 //! | admin API: a body; a login | 8 MiB, an import streams; 64 KiB | a refusal |
-//! | logins and wrong admin tokens, by address | 10, then one each 10 s; 512 addresses | 429 at the login, 503 from the API |
+//! | wrong logins and admin tokens, by address | 10, then one each 10 s; 512 addresses; a right one always passes | 429 at the login, 503 from the API |
 //! | sessions of the console | 64; 12 h, or 1 h unused | a login |
 //! | a line of the log | 16 KiB | the rest is left out |
 //!
