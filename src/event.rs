@@ -5,6 +5,7 @@ mod code;
 pub mod failure;
 pub mod hex;
 pub mod network;
+pub mod printable;
 pub mod tls;
 pub mod uuid;
 pub mod words;

@@ -43,8 +43,10 @@
 //! * **the name server.** Nothing where downloads are https. A name that resolves to a forbidden address, by itself or
 //!   beside others, is refused each time it is resolved, and the addresses that were checked are the ones connected to.
 //! * **the admin's browser, from another site.** Nothing: no CORS, the cookie is SameSite=Strict, a login is JSON.
-//! * **a title, a name, a row.** No line in the log, no escape on the terminal: control characters are written as text.
-//!   A spreadsheet may take a value that begins with `=` for a formula: `audit --csv` gives values as they are.
+//! * **a title, a name, a row.** No line in the log, no escape on the terminal: what steers it, hides or turns text is
+//!   replaced by U+FFFD in listings and in `audit --csv`, and escaped (`\u009b`) in all JSON that a command prints. Only
+//!   `events` and `dead export` give stored bytes as they are, and that not to a terminal. What a spreadsheet would take
+//!   for a formula gets a `'` in front in `audit --csv`.
 //!
 //! ## What pintle calls
 //!
