@@ -97,7 +97,8 @@
 //! | destinations that requests make | 4096 | a refusal that says to name it in the configuration |
 //! | the store | `store.max_bytes` = 20 GB, `store.min_free` = 1 GB | runs are refused, `/ready` is 503 |
 //! | a gateway's answer | 4 KiB are read | |
-//! | admin API: calls, listings, watchers at once | 16, 8, 32; more wait 10 s | 503 |
+//! | admin API: calls, listings, watchers at once | 16, 8, 32, and as many again on the socket; more wait 10 s | 503 |
+//! | `/metrics` | written once a second, and for a fifth of the time at most; all who ask share it | metrics of just before |
 //! | admin API: a body; a login | 8 MiB, an import streams; 64 KiB | a refusal |
 //! | wrong logins and admin tokens, by address | 10, then one each 10 s; 512 addresses; a right one always passes | 429 at the login, 503 from the API |
 //! | sessions of the console | 64; 12 h, or 1 h unused | a login |
