@@ -155,6 +155,11 @@ impl DestinationId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is a name of the configuration's, which never looks like the others.
+    pub fn is_name(&self) -> bool {
+        self.0.len() != 12 || !self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
 }
 
 impl fmt::Display for DestinationId {

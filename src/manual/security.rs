@@ -102,6 +102,7 @@
 //! | admin API: a body; a login | 8 MiB, an import streams; 64 KiB | a refusal |
 //! | wrong logins and admin tokens, by address | 10, then one each 10 s; 512 addresses; a right one always passes | 429 at the login, 503 from the API |
 //! | sessions of the console | 64; 12 h, or 1 h unused | a login |
+//! | alerts about runs and destinations without a name | 16 in 10 min, posted beside the others | one alert with the number of the others |
 //! | a line of the log | 16 KiB | the rest is left out |
 //!
 //! ## The supply chain
