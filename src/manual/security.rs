@@ -37,7 +37,8 @@
 //!   umask is. He reaches loopback: `/metrics`, and the console's login. A browser sends the console's cookie to every port
 //!   of one host: on a machine with strangers use the socket, or a proxy with a name of its own.
 //! * **a folder that others could write to.** pintle refuses a store's folder that others can write to and that holds links
-//!   or other users' files, and follows no link for its lock, its secrets and what it writes.
+//!   or other users' files, and follows no link for its lock, its secrets and what it writes. It takes no file for a secret
+//!   that belongs to another user, has a second name, or can be written to by others.
 //! * **the disk or a backup.** Write keys and events **in clear**: the backlog must be sent with them, and no key that lies
 //!   beside them would change that. Encrypt the disk and the backups. The checksums are against accidents, not forgers.
 //! * **the name server.** Nothing where downloads are https. A name that resolves to a forbidden address, by itself or
@@ -101,8 +102,8 @@
 //! | `/metrics` | written once a second, and for a fifth of the time at most; all who ask share it | metrics of just before |
 //! | admin API: a body; a login | 8 MiB, an import streams; 64 KiB | a refusal |
 //! | wrong logins and admin tokens, by address | 10, then one each 10 s; 512 addresses; a right one always passes | 429 at the login, 503 from the API |
-//! | sessions of the console | 64; 12 h, or 1 h unused | a login |
 //! | alerts about runs and destinations without a name | 16 in 10 min, posted beside the others | one alert with the number of the others |
+//! | sessions of the console | 64; 12 h, or 1 h unused | a login |
 //! | a line of the log | 16 KiB | the rest is left out |
 //!
 //! ## The supply chain
