@@ -5,6 +5,7 @@ mod code;
 pub mod failure;
 pub mod hex;
 pub mod network;
+pub mod printable;
 pub mod tls;
 pub mod uuid;
 pub mod words;
@@ -153,6 +154,11 @@ impl DestinationId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a name of the configuration's, which never looks like the others.
+    pub fn is_name(&self) -> bool {
+        self.0.len() != 12 || !self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 }
 

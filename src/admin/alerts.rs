@@ -1,8 +1,10 @@
 //! Alerts: a POST to `alerts.url` when a destination is held or free again, dead letters appear, a run may be truncated,
 //! the store fills. In Slack's form, with more keys beside `text`.
 //!
-//! Promises: never in the way of delivery (a bounded queue, and what finds it full is only logged); each change is told
+//! Promises: never in the way of delivery (bounded queues, and what finds its own full is only logged); each change is told
 //! once; dead letters of a destination at most once in ten minutes; tried five times; no row's value and no key in it.
+//! What requests alone can bring about, however often, has a queue of its own and is summed up where it is much: so
+//! nobody hides a named destination's alert, or the store's, behind a thousand of his own.
 
 mod changes;
 mod post;
@@ -18,25 +20,31 @@ use crate::store::{RunRecord, Space};
 pub use changes::Alert;
 use changes::Changes;
 
-/// Alerts that wait to be posted.
+/// Alerts that wait to be posted, in each queue.
 const MOST_WAITING: usize = 64;
 
 /// Where changes are told. Cheap to clone.
 #[derive(Clone)]
 pub struct Alerts {
     changes: Arc<Mutex<Changes>>,
+    /// Of named destinations and the store.
     queue: mpsc::Sender<Alert>,
+    crowd: mpsc::Sender<Alert>,
 }
 
 impl Alerts {
-    /// Posts to `url` from now on, on a task of its own. Inside the runtime; ends with the last clone.
+    /// Posts to `url` from now on, on tasks of its own. Inside the runtime; ends with the last clone.
     pub fn begin(url: &str) -> Result<Self, crate::rudderstack::ClientError> {
         let client = post::client()?;
-        let (queue, waiting) = mpsc::channel(MOST_WAITING);
-        tokio::spawn(post::post_each(client, url.to_owned(), waiting));
+        let begin = || {
+            let (queue, waiting) = mpsc::channel(MOST_WAITING);
+            tokio::spawn(post::post_each(client.clone(), url.to_owned(), waiting));
+            queue
+        };
         Ok(Self {
             changes: Arc::default(),
-            queue,
+            queue: begin(),
+            crowd: begin(),
         })
     }
 
@@ -78,7 +86,12 @@ impl Alerts {
 
     fn tell(&self, alerts: impl IntoIterator<Item = Alert>) {
         for alert in alerts {
-            if let Err(error) = self.queue.try_send(alert) {
+            let queue = if alert.is_of_the_crowd() {
+                &self.crowd
+            } else {
+                &self.queue
+            };
+            if let Err(error) = queue.try_send(alert) {
                 let (mpsc::error::TrySendError::Full(alert) | mpsc::error::TrySendError::Closed(alert)) = error;
                 tracing::error!(
                     event = "alert_lost",

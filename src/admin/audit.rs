@@ -1,6 +1,7 @@
 //! `audit`: rows read = delivered + waiting + dead, per run and in all, and each row that did not arrive. Where only runs
 //! are selected the counts are those of the records; else they are counted row by row.
 
+use crate::event::printable::printable_lines;
 use crate::event::words::counted;
 use crate::event::{RunId, Timestamp};
 use crate::store::{Attempt, EventState as Stored, RunRecord, RunState, StoredEvent};
@@ -321,14 +322,13 @@ fn state_name(state: crate::store::RunState) -> &'static str {
     }
 }
 
-/// A field of CSV. What a spreadsheet would take for a formula is kept from being one.
+/// A field of CSV. What a spreadsheet would take for a formula is kept from being one; CSV has no escapes, so what a
+/// terminal would obey or hide is replaced as in listings, but for the ends of lines.
 fn csv(text: &str) -> String {
-    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    if text.contains([',', '"', '\n', '\r']) {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = printable_lines(text);
+    let text = if formula { format!("'{text}") } else { text };
+    if text.contains([',', '"', '\n']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text
@@ -408,6 +408,8 @@ mod tests {
             ("a,b", "\"a,b\""),
             ("say \"x\"\n", "\"say \"\"x\"\"\n\""),
             ("=1+1", "'=1+1"),
+            ("\r=1", "'\u{fffd}=1"),
+            ("\u{1b}]0;owned\u{7}\u{9b}2J", "\u{fffd}]0;owned\u{fffd}\u{fffd}2J"),
         ] {
             assert_eq!(csv(text), field);
         }

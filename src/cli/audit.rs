@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::client::{self, Client, Missing};
-use super::format::{count, counted};
+use super::format::{count, counted, printable};
 use super::listing::{self, Listing};
 use super::{Align, Expected, Output, SelectionArguments, Session, Table};
 use crate::admin::selection::StateOf;
@@ -22,7 +22,7 @@ pub struct AuditArguments {
     /// Each row
     #[arg(long, conflicts_with = "rows")]
     pub all_rows: bool,
-    /// As CSV
+    /// As CSV; control and invisible characters become U+FFFD, --json has them escaped
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
     /// Which.
@@ -51,7 +51,7 @@ impl AuditArguments {
                 return client.stream(&path, |piece| output.bytes(piece));
             }
             if output.json {
-                return client.stream(&with(&wanted), |piece| output.bytes(piece));
+                return client.stream(&with(&wanted), |piece| output.json_piece(piece));
             }
             let audit: Audit = client.get(&with(&[]))?;
             account(&audit, output)?;
@@ -92,7 +92,7 @@ fn account(audit: &Audit, output: &mut Output) -> Result<(), Expected> {
     }
     for run in &audit.runs {
         if let Some(error) = &run.error {
-            output.line(format!("run {}: {error}", run.run))?;
+            output.line(format!("run {}: {}", run.run, printable(error)))?;
         }
     }
     let all = &audit.counts;

@@ -147,7 +147,7 @@ impl DeadArguments {
                 let mut query = session.selection(&selection, StateOf::Events)?.pairs();
                 query.push(("lines", "true".to_owned()));
                 client::with(session, Missing::Refuse, |client, output| {
-                    client.stream(&client::path(&["dead"], query), |piece| output.bytes(piece))
+                    client.stream(&client::path(&["dead"], query), |piece| output.stored_piece(piece))
                 })
             }
             DeadVerb::Show(show) => client::with(session, Missing::Refuse, |client, output| {
@@ -292,7 +292,7 @@ fn told(done: &DeadChange, remote: bool, output: &mut Output) -> Result<(), Expe
 
 fn list(client: &Client, mut query: Vec<(&'static str, String)>, output: &mut Output) -> Result<(), Expected> {
     if output.json {
-        return client.stream(&client::path(&["dead"], query), |piece| output.bytes(piece));
+        return client.stream(&client::path(&["dead"], query), |piece| output.json_piece(piece));
     }
     query.push(("lines", "true".to_owned()));
     let mut rows = Listing::new(&[

@@ -15,7 +15,8 @@ use crate::admin::selection::StateOf;
     after_help = "Examples:\n  pintle events --user ada@example.com --since 7d\n  pintle events --run 01k1 --raw"
 )]
 pub struct EventsArguments {
-    /// The event alone, without run, row, destination and state
+    /// The event alone, without run, row, destination and state (byte for byte, but on a terminal invisible characters
+    /// are escaped)
     #[arg(long)]
     pub raw: bool,
     /// Which.
@@ -36,7 +37,7 @@ impl EventsArguments {
                 if let Some(line) = progress.piece(piece, Instant::now()) {
                     output.counter(&line);
                 }
-                output.bytes(piece)
+                output.stored_piece(piece)
             });
             if progress.is_shown() {
                 output.counter("");

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::expected::{Exit, Expected};
 use super::{Globals, format};
 use crate::event::Timestamp;
+use crate::event::printable::VisibleJson;
 
 /// Where a command's data and talk go, and in which manner.
 pub struct Output {
@@ -27,6 +28,9 @@ pub struct Output {
     waits: bool,
     data_colour: bool,
     talk_colour: bool,
+    /// Whether the data goes to a terminal.
+    is_looked_at: bool,
+    visible: VisibleJson,
     data: Box<dyn Write + Send>,
     aside: Box<dyn Write + Send>,
 }
@@ -70,6 +74,8 @@ impl Output {
             waits: stderr.is_terminal(),
             data_colour: colour && stdout.is_terminal(),
             talk_colour: colour && stderr.is_terminal(),
+            is_looked_at: stdout.is_terminal(),
+            visible: VisibleJson::default(),
             data: Box::new(io::BufWriter::new(stdout)),
             aside: Box::new(stderr),
         }
@@ -87,6 +93,8 @@ impl Output {
             waits: false,
             data_colour: false,
             talk_colour: false,
+            is_looked_at: false,
+            visible: VisibleJson::default(),
             data,
             aside,
         }
@@ -105,15 +113,31 @@ impl Output {
         Ok(())
     }
 
+    /// A piece of JSON for programs and people. What a terminal would obey or hide is escaped, also in a pipe: behind it
+    /// may be another terminal, and JSON's readers see the same.
+    pub fn json_piece(&mut self, piece: &[u8]) -> Result<(), Expected> {
+        self.visible.write(piece, &mut self.data)?;
+        Ok(())
+    }
+
+    /// A piece of stored events: byte for byte as they are, but on a terminal as any other JSON.
+    pub fn stored_piece(&mut self, piece: &[u8]) -> Result<(), Expected> {
+        if self.is_looked_at {
+            self.json_piece(piece)
+        } else {
+            self.bytes(piece)
+        }
+    }
+
     /// One JSON value, the command's only one.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Expected> {
-        serde_json::to_writer_pretty(&mut self.data, value).map_err(io::Error::from)?;
+        self.json_piece(&serde_json::to_vec_pretty(value).map_err(io::Error::from)?)?;
         self.line("")
     }
 
     /// One JSON value on a line of its own, one of many.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Expected> {
-        serde_json::to_writer(&mut self.data, value).map_err(io::Error::from)?;
+        self.json_piece(&serde_json::to_vec(value).map_err(io::Error::from)?)?;
         self.line("")
     }
 
@@ -124,9 +148,9 @@ impl Output {
     ) -> Result<(), Expected> {
         let mut before = "[\n";
         for item in items {
-            let item = item?;
-            self.data.write_all(before.as_bytes())?;
-            serde_json::to_writer(&mut self.data, &item).map_err(io::Error::from)?;
+            let item = serde_json::to_vec(&item?).map_err(io::Error::from)?;
+            self.bytes(before.as_bytes())?;
+            self.json_piece(&item)?;
             before = ",\n";
         }
         self.line(if before == "[\n" { "[]" } else { "\n]" })
@@ -134,6 +158,7 @@ impl Output {
 
     /// Hands everything over to the system.
     pub fn flush(&mut self) -> Result<(), Expected> {
+        self.visible.finish(&mut self.data)?;
         self.data.flush()?;
         Ok(())
     }
@@ -141,7 +166,7 @@ impl Output {
     /// A line for people, beside the data.
     pub fn talk(&mut self, text: impl AsRef<str>) {
         if self.talk >= Talk::Usual {
-            self.say(text.as_ref());
+            self.say(&format::printable_lines(text.as_ref()));
         }
     }
 
@@ -163,7 +188,7 @@ impl Output {
     /// A line for people who asked for more.
     pub fn detail(&mut self, text: impl AsRef<str>) {
         if self.talk >= Talk::Verbose {
-            self.say(text.as_ref());
+            self.say(&format::printable_lines(text.as_ref()));
         }
     }
 
@@ -246,4 +271,44 @@ fn paint(text: &str, tone: Tone, colour: bool) -> String {
         Tone::Faint => "2",
     };
     format!("\u{1b}[{number}m{text}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_steers_no_terminal_and_stored_events_stay_as_they_are_in_a_pipe() {
+        const EVIL: &str = "\u{9b}2J\u{7f}\u{202e}";
+        const SEEN: &str = r#""\u009b2J\u007f\u202e""#;
+        let stored = format!("\"{EVIL}\"");
+        for is_looked_at in [false, true] {
+            let data = Shared::default();
+            let mut output = Output::into(&Globals::default(), Box::new(data.clone()), Box::new(io::sink()));
+            output.is_looked_at = is_looked_at;
+            output.json(&EVIL).unwrap();
+            output.json_line(&EVIL).unwrap();
+            output.json_array([Ok(EVIL)]).unwrap();
+            output.stored_piece(stored.as_bytes()).unwrap();
+            output.flush().unwrap();
+            let said = String::from_utf8(data.0.lock().unwrap().clone()).unwrap();
+            let last = if is_looked_at { SEEN } else { stored.as_str() };
+            assert_eq!(said, format!("{SEEN}\n{SEEN}\n[\n{SEEN}\n]\n{last}"));
+        }
+    }
 }

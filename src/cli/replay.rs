@@ -106,7 +106,7 @@ impl ReplayArguments {
         match self.task()? {
             ReplayTask::List => client::with(session, Missing::Refuse, |client, output| {
                 if output.json {
-                    return client.stream(&client::plain(&["replay"]), |piece| output.bytes(piece));
+                    return client.stream(&client::plain(&["replay"]), |piece| output.json_piece(piece));
                 }
                 runs::list(
                     client,

@@ -93,7 +93,7 @@ impl RunsListArguments {
         query.extend(limit.map(|limit| ("limit", limit.to_string())));
         client::with(session, Missing::Refuse, |client, output| {
             if json {
-                return client.stream(&client::path(&["runs"], query), |piece| output.bytes(piece));
+                return client.stream(&client::path(&["runs"], query), |piece| output.json_piece(piece));
             }
             query.push(("lines", "true".to_owned()));
             let shown = list(client, &client::path(&["runs"], query), "no runs", output)?;

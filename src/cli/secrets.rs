@@ -1,9 +1,10 @@
 //! The two secrets that pintle makes for itself: `secret` and `admin-token` in the store's folder, 32 random bytes in hex,
-//! mode 0600. `serve` and `token` make them alike: whoever comes first, the other one reads the same.
+//! mode 0600. `serve` and `token` make them alike: whoever comes first, the other one reads the same. A file that another
+//! user could have put there or written to is not taken for one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -35,6 +36,17 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody else may have put it there, or may change it.
+    #[error(
+        "{} is not taken for a secret: {why}; look at who made it, delete it, and have another one made (tokens made before will no longer hold) or write it anew as the store's owner, with mode 0600",
+        path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -54,7 +66,7 @@ impl SecretError {
     /// The page that says more.
     pub const fn code(&self) -> Code {
         match self {
-            Self::FolderNotOurs { .. } => Code::FolderNotOurs,
+            Self::FolderNotOurs { .. } | Self::NotOurs { .. } => Code::FolderNotOurs,
             Self::Empty { .. } | Self::Io { .. } | Self::Random(_) => Code::FolderUnusable,
         }
     }
@@ -97,10 +109,10 @@ fn configured_or_kept(configured: &Secret, folder: &Path, name: &str) -> Result<
 
 fn kept(folder: &Path, name: &str) -> Result<Secret, SecretError> {
     let path = folder.join(name);
+    own_folder(folder)?;
     if let Some(secret) = read(&path)? {
         return Ok(secret);
     }
-    own_folder(folder)?;
     make(folder, &path)?;
     match read(&path)? {
         Some(secret) => Ok(secret),
@@ -127,12 +139,44 @@ fn read(path: &Path) -> Result<Option<Secret>, SecretError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    own_file(&file, path)?;
     let mut text = String::new();
     file.take(MOST_BYTES).read_to_string(&mut text).map_err(failed)?;
     match text.trim() {
         "" => Err(SecretError::Empty { path: path.to_owned() }),
         secret => Ok(Some(Secret::new(secret))),
     }
+}
+
+/// Refuses a file that another user put there, has a second name for, or may write to. That others could only read it,
+/// as a restored backup has it, is mended.
+fn own_file(file: &File, path: &Path) -> Result<(), SecretError> {
+    let failed = |source| SecretError::Io {
+        what: "look at",
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    let user = rustix::process::geteuid().as_raw();
+    let why = if !metadata.is_file() {
+        "it is no plain file"
+    } else if metadata.uid() != user && metadata.uid() != 0 {
+        "it belongs to another user"
+    } else if metadata.nlink() != 1 {
+        "it has another name elsewhere (a hard link)"
+    } else if metadata.mode() & 0o022 != 0 {
+        "others may write to it"
+    } else {
+        if metadata.uid() == user && metadata.mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .map_err(failed)?;
+        }
+        return Ok(());
+    };
+    Err(SecretError::NotOurs {
+        path: path.to_owned(),
+        why,
+    })
 }
 
 /// Makes the folder, or refuses one of another user: files left there by root could not be read by the service.
@@ -182,7 +226,7 @@ fn make(folder: &Path, path: &Path) -> Result<(), SecretError> {
             file.write_all(b"\n")?;
             file.sync_all()
         })
-        .and_then(|()| match fs::hard_link(&draft, path) {
+        .and_then(|()| match name_it(&draft, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         });
@@ -196,12 +240,21 @@ fn make(folder: &Path, path: &Path) -> Result<(), SecretError> {
         .map_err(failed)
 }
 
+/// Gives a draft its name, where nothing has it: without a moment in which it has two, but on file systems that cannot.
+fn name_it(draft: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            fs::hard_link(draft, path)
+        }
+        other => Ok(other?),
+    }
+}
+
 const MOST_BYTES: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -270,5 +323,35 @@ mod tests {
         fs::write(folder.path().join("elsewhere"), "planted\n").unwrap();
         std::os::unix::fs::symlink("elsewhere", folder.path().join("secret")).unwrap();
         assert!(matches!(kept(folder.path(), "secret"), Err(SecretError::Io { .. })));
+    }
+
+    #[test]
+    fn a_file_that_another_one_could_have_planted_is_not_taken_for_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        let refused = || match kept(folder.path(), "secret") {
+            Err(error @ SecretError::NotOurs { .. }) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        fs::write(folder.path().join("elsewhere"), "planted\n").unwrap();
+        fs::hard_link(folder.path().join("elsewhere"), &secret).unwrap();
+        assert!(refused().contains("hard link"));
+        fs::remove_file(&secret).unwrap();
+        let mode = |mode| fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(&secret, "planted\n").unwrap();
+        mode(0o660);
+        assert!(refused().contains("others may write to it"));
+        mode(0o644);
+        assert_eq!(kept(folder.path(), "secret").unwrap().expose(), "planted");
+        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o600);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&secret, Some(65_534), None).unwrap();
+            assert!(refused().contains("another user"));
+            std::os::unix::fs::chown(folder.path(), Some(65_534), None).unwrap();
+            assert!(matches!(
+                kept(folder.path(), "secret"),
+                Err(SecretError::FolderNotOurs { .. })
+            ));
+        }
     }
 }

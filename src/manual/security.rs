@@ -37,14 +37,17 @@
 //!   umask is. He reaches loopback: `/metrics`, and the console's login. A browser sends the console's cookie to every port
 //!   of one host: on a machine with strangers use the socket, or a proxy with a name of its own.
 //! * **a folder that others could write to.** pintle refuses a store's folder that others can write to and that holds links
-//!   or other users' files, and follows no link for its lock, its secrets and what it writes.
+//!   or other users' files, and follows no link for its lock, its secrets and what it writes. It takes no file for a secret
+//!   that belongs to another user, has a second name, or can be written to by others.
 //! * **the disk or a backup.** Write keys and events **in clear**: the backlog must be sent with them, and no key that lies
 //!   beside them would change that. Encrypt the disk and the backups. The checksums are against accidents, not forgers.
 //! * **the name server.** Nothing where downloads are https. A name that resolves to a forbidden address, by itself or
 //!   beside others, is refused each time it is resolved, and the addresses that were checked are the ones connected to.
 //! * **the admin's browser, from another site.** Nothing: no CORS, the cookie is SameSite=Strict, a login is JSON.
-//! * **a title, a name, a row.** No line in the log, no escape on the terminal: control characters are written as text.
-//!   A spreadsheet may take a value that begins with `=` for a formula: `audit --csv` gives values as they are.
+//! * **a title, a name, a row.** No line in the log, no escape on the terminal: what steers it, hides or turns text is
+//!   replaced by U+FFFD in listings and in `audit --csv`, and escaped (`\u009b`) in all JSON that a command prints. Only
+//!   `events` and `dead export` give stored bytes as they are, and that not to a terminal. What a spreadsheet would take
+//!   for a formula gets a `'` in front in `audit --csv`.
 //!
 //! ## What pintle calls
 //!
@@ -96,9 +99,11 @@
 //! | destinations that requests make | 4096 | a refusal that says to name it in the configuration |
 //! | the store | `store.max_bytes` = 20 GB, `store.min_free` = 1 GB | runs are refused, `/ready` is 503 |
 //! | a gateway's answer | 4 KiB are read | |
-//! | admin API: calls, listings, watchers at once | 16, 8, 32; more wait 10 s | 503 |
+//! | admin API: calls, listings, watchers at once | 16, 8, 32, and as many again on the socket; more wait 10 s | 503 |
+//! | `/metrics` | written once a second, and for a fifth of the time at most; all who ask share it | metrics of just before |
 //! | admin API: a body; a login | 8 MiB, an import streams; 64 KiB | a refusal |
-//! | logins and wrong admin tokens, by address | 10, then one each 10 s; 512 addresses | 429 at the login, 503 from the API |
+//! | wrong logins and admin tokens, by address | 10, then one each 10 s; 512 addresses; a right one always passes | 429 at the login, 503 from the API |
+//! | alerts about runs and destinations without a name | 16 in 10 min, posted beside the others | one alert with the number of the others |
 //! | sessions of the console | 64; 12 h, or 1 h unused | a login |
 //! | a line of the log | 16 KiB | the rest is left out |
 //! | lines that senders cause | 20 of a kind in ten seconds, 5 of requests that cannot be read or have no token | the next one says how many were left out (`unlogged_before`) |

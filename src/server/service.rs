@@ -225,12 +225,14 @@ pub async fn run(
     ));
     let (admin_stop, admin_stopping) = watch::channel(false);
     let mut admin_served: Vec<JoinHandle<Served>> = Vec::new();
-    let doors = [(Some(socket), Door::Socket), (admin_listener, Door::Network)];
-    for (listener, door) in doors {
+    let doors = [
+        (Some(socket), Door::Socket, api.clone().with_own_places()),
+        (admin_listener, Door::Network, api),
+    ];
+    for (listener, door, api) in doors {
         let Some(listener) = listener else {
             continue;
         };
-        let api = api.clone();
         admin_served.push(tokio::spawn(serve(
             listener,
             None,

@@ -1,11 +1,12 @@
-//! Alerts over a real socket: a destination that is held and free again, dead letters, each told once.
+//! Alerts over a real socket: a destination that is held and free again, dead letters, each told once; and a named one's
+//! is told beside any number of others.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::peers::documents::Document;
 use crate::peers::eventually;
@@ -14,8 +15,8 @@ use crate::peers::looker::{Delivery, Download, Execute, Looker};
 use crate::peers::pintle::{Config, Pintle};
 use crate::stage::SOON;
 
-/// Takes posts, and keeps their bodies. Its thread ends with the process.
-fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
+/// Takes posts with a status, and keeps their bodies. Its thread ends with the process.
+fn hook(status: u16) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/services/hush", listener.local_addr().unwrap());
     let alerts = Arc::new(Mutex::new(Vec::new()));
@@ -33,8 +34,8 @@ fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-            reader.into_inner().write_all(answer).unwrap();
+            let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            reader.into_inner().write_all(answer.as_bytes()).unwrap();
         }
     });
     (url, alerts)
@@ -42,7 +43,7 @@ fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
 
 #[test]
 fn a_change_is_told_once_and_never_in_the_way() {
-    let (url, alerts) = hook();
+    let (url, alerts) = hook(200);
     let looker = Looker::start();
     let gateway = Gateway::start(Settings::default());
     let pintle = Pintle::start(Config::for_looker(&looker).set("alerts", "url", &format!("{url:?}")));
@@ -79,4 +80,42 @@ fn a_change_is_told_once_and_never_in_the_way() {
     let all: Vec<Value> = alerts.lock().unwrap().clone();
     assert_eq!(all.len(), 3, "{all:#?}");
     assert!(!pintle.log().contains("hush"), "the hook's address is a secret");
+}
+
+#[test]
+fn a_crowd_of_held_destinations_hides_no_named_one() {
+    // As a channel does that has had too many: each alert is tried for minutes.
+    let (url, alerts) = hook(429);
+    let looker = Looker::start();
+    let gateway = Gateway::start(Settings::default());
+    gateway.set(Mood::Unauthorised);
+    let named = format!(
+        "[[destinations]]\nname = \"marketing\"\nurl = {:?}\nwrite_key = \"key-of-marketing\"\n",
+        gateway.url()
+    );
+    let config = Config::for_looker(&looker).set("alerts", "url", &format!("{url:?}"));
+    let pintle = Pintle::start(config.more(&named));
+    let hub = pintle.hub();
+    let execute = |label: &str, key: &str| {
+        let offered = looker.offer(Download::made(&Document::lite(label, 1)));
+        Execute::new("rudder_event", &gateway.url(), key, Delivery::Url(offered)).webhook_id(label)
+    };
+    for number in 0..90 {
+        let label = format!("crowd-{number}");
+        assert!(hub.execute(&execute(&label, &label)).success);
+    }
+    eventually("the crowd is held", SOON, || {
+        let status = pintle.json(&["status"]);
+        let all = status["destinations"].as_array().unwrap();
+        all.iter().filter(|one| one["state"] == "held").count() >= 90
+    });
+    let mut real = execute("real", "");
+    real.form_params = json!({ "destination": "marketing" });
+    let told = hub.execute(&real);
+    assert!(told.success, "{}", told.message);
+    eventually("the named one is told", SOON, || {
+        let alerts = alerts.lock().unwrap();
+        alerts.iter().any(|alert| alert["destination"] == "marketing")
+    });
+    assert!(!pintle.log().contains("alert_lost"));
 }

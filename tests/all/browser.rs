@@ -106,6 +106,9 @@ fn play(stage: &Stage, asked: &Value) -> Value {
             }
             let mut execute = stage.download(Download::made(&document)).webhook_id(&text("label"));
             execute.plan = json!({ "title": asked["title"] });
+            if let Some(url) = asked["url"].as_str() {
+                execute.plan["url"] = json!(url);
+            }
             let told = stage.hub.execute(&execute);
             assert!(told.success, "{}", told.message);
         }

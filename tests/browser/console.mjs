@@ -105,7 +105,7 @@ async function story(scheme, width, first) {
 
   // A run with a row that became no event and one that the gateway refuses.
   await world('poison', { label: `${name}-b`, row: 7 });
-  await world('look', { label: `${name}-b`, rows: 40, bad: 9, title: `Poisoned ${name}` });
+  await world('look', { label: `${name}-b`, rows: 40, bad: 9, title: `Poisoned ${name}`, url: first ? 'http://' : 'https://looker.example/looks/17?q=1' });
   await becomes(page.locator('#dead-count'), '2');
   await becomes(sentence, '2 dead letters want a look');
 
@@ -123,6 +123,10 @@ async function story(scheme, width, first) {
   await becomes(fact('Delivered'), '38');
   await becomes(fact('Dead letters'), '2');
   await becomes(page.locator('.story'), 'received');
+  // What is no address of a page becomes no link, and hides nothing else.
+  const inLooker = page.locator('main dl.list a[target="_blank"]');
+  assert.deepEqual(await inLooker.allTextContents(), first ? [] : ['looker.example/looks/17']);
+  await becomes(page.locator('.letters .reason').first(), /./);
   await page.getByRole('button', { name: 'Show the first 20' }).click();
   await becomes(page.locator('.event summary').first(), 'Row 1');
   await page.locator('.event summary').first().click();

@@ -13,12 +13,16 @@ const DEAD_EACH: u64 = 10 * 60 * 1000;
 /// Destinations whose last dead letters are remembered.
 const MOST_REMEMBERED: usize = 1_000;
 
+/// Alerts of the crowd are told one by one so often in [`CROWD_EACH`]; of more only how many there were.
+const CROWD_MOST: u32 = 16;
+const CROWD_EACH: u64 = 10 * 60 * 1000;
+
 /// The body of the POST.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alert {
     /// One sentence, in Slack's escaping.
     pub text: String,
-    /// `held`, `free`, `dead_letters`, `maybe_truncated`, `store_filling`, `store_full`, `store_free`
+    /// `held`, `free`, `dead_letters`, `maybe_truncated`, `store_filling`, `store_full`, `store_free`, `more`
     pub what: &'static str,
     /// Of which destination.
     pub destination: Option<DestinationId>,
@@ -37,12 +41,31 @@ pub struct Alert {
     pub code: Option<&'static str>,
 }
 
+impl Alert {
+    /// Whether requests alone can make any number of its kind: about destinations that the configuration does not name,
+    /// and about runs. Those must never be in the way of the others.
+    pub(super) fn is_of_the_crowd(&self) -> bool {
+        self.what == "more"
+            || self.what == "maybe_truncated"
+            || self.destination.as_ref().is_some_and(|id| !id.is_name())
+    }
+}
+
 /// What was told already.
 #[derive(Default)]
 pub(super) struct Changes {
     dead: BTreeMap<DestinationId, Dead>,
+    crowd: Crowd,
     filling: bool,
     full: bool,
+}
+
+/// Alerts of the crowd since a moment.
+#[derive(Default)]
+struct Crowd {
+    since: Timestamp,
+    told: u32,
+    untold: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +77,7 @@ struct Dead {
 
 impl Changes {
     pub(super) fn notice(&mut self, id: &DestinationId, notice: &Notice, now: Timestamp) -> Option<Alert> {
-        match notice {
+        let alert = match notice {
             Notice::Held { reason, .. } => Some(Alert {
                 reason: Some(reason.clone()),
                 ..about(
@@ -67,7 +90,8 @@ impl Changes {
             Notice::Free => Some(about("free", id, now, format!("Deliveries to {id} go on."))),
             Notice::DeadLetters { events, .. } => self.dead_letters(id, *events as u64, None, now),
             _ => None,
-        }
+        };
+        alert.filter(|alert| self.is_told(alert, now))
     }
 
     pub(super) fn run(&mut self, run: &RunRecord, now: Timestamp) -> Vec<Alert> {
@@ -91,6 +115,7 @@ impl Changes {
         if run.dead_rows > 0 {
             alerts.extend(self.dead_letters(&run.destination, run.dead_rows, Some(run.id), now));
         }
+        alerts.retain(|alert| self.is_told(alert, now));
         alerts
     }
 
@@ -153,7 +178,35 @@ impl Changes {
             }
             false
         });
+        due.retain(|alert| self.is_told(alert, now));
+        if self.crowd.untold > 0 && now.since(self.crowd.since) >= CROWD_EACH {
+            due.push(more(self.crowd.untold, now));
+            self.crowd = Crowd {
+                since: now,
+                ..Crowd::default()
+            };
+        }
         due
+    }
+
+    /// Counts an alert of the crowd; whether it is told by itself.
+    fn is_told(&mut self, alert: &Alert, now: Timestamp) -> bool {
+        if !alert.is_of_the_crowd() {
+            return true;
+        }
+        let crowd = &mut self.crowd;
+        if crowd.untold == 0 && now.since(crowd.since) >= CROWD_EACH {
+            *crowd = Crowd {
+                since: now,
+                ..Crowd::default()
+            };
+        }
+        if crowd.told < CROWD_MOST {
+            crowd.told += 1;
+            return true;
+        }
+        crowd.untold += 1;
+        false
     }
 
     fn dead_letters(&mut self, id: &DestinationId, count: u64, run: Option<RunId>, now: Timestamp) -> Option<Alert> {
@@ -178,6 +231,22 @@ impl Changes {
             self.dead.insert(id.clone(), told);
         }
         Some(of_dead(id, untold + count, run.filter(|_| untold == 0), now))
+    }
+}
+
+fn more(count: u64, now: Timestamp) -> Alert {
+    Alert {
+        text: format!(
+            "{count} more alerts about runs, and about destinations that the configuration does not name: the console and \
+             `pintle status` show them."
+        ),
+        what: "more",
+        destination: None,
+        run: None,
+        at: now,
+        dead_letters: None,
+        reason: None,
+        code: None,
     }
 }
 
@@ -319,5 +388,35 @@ mod tests {
         );
         assert_eq!(changes.notice(&id(), &Notice::Free, Timestamp(6)).unwrap().what, "free");
         assert_eq!(changes.notice(&id(), &Notice::Recovered, Timestamp(7)), None);
+    }
+
+    #[test]
+    fn a_crowd_of_destinations_is_summed_up_and_hides_no_named_one() {
+        let (mut changes, start) = (Changes::default(), Timestamp(0).plus(60 * MINUTE));
+        let crowd = |number: u64| DestinationId(format!("{number:012x}").into());
+        let held = Notice::Held {
+            reason: "it refuses the write key (P0001)".to_owned(),
+            words: String::new(),
+        };
+        let told = (0..90).filter_map(|number| changes.notice(&crowd(number), &held, start));
+        let told: Vec<Alert> = told.collect();
+        assert_eq!(told.len(), CROWD_MOST as usize);
+        assert!(told.iter().all(Alert::is_of_the_crowd));
+        let flaps = (0..90).filter_map(|_| changes.notice(&crowd(1), &Notice::Free, start.plus(MINUTE)));
+        assert_eq!(flaps.count(), 0);
+        for notice in [&held, &Notice::Free, &dead(1)] {
+            let alert = changes.notice(&id(), notice, start.plus(MINUTE)).unwrap();
+            assert!(!alert.is_of_the_crowd());
+        }
+        assert_eq!(changes.due(start.plus(9 * MINUTE)), []);
+        let sum = changes.due(start.plus(10 * MINUTE));
+        assert_eq!(sum.len(), 1);
+        assert!(
+            sum[0].is_of_the_crowd() && sum[0].text.starts_with("164 more"),
+            "{}",
+            sum[0].text
+        );
+        assert!(changes.notice(&crowd(1), &held, start.plus(11 * MINUTE)).is_some());
+        assert_eq!(changes.due(start.plus(30 * MINUTE)), []);
     }
 }

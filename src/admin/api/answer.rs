@@ -143,7 +143,7 @@ pub(super) fn text(text: &'static str) -> Response<ApiBody> {
     response(StatusCode::OK, "text/plain; charset=utf-8", ApiBody::whole(text))
 }
 
-pub(super) fn metrics(text: String) -> Response<ApiBody> {
+pub(super) fn metrics(text: Bytes) -> Response<ApiBody> {
     response(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",

@@ -2,6 +2,7 @@
 //! or in its own process. Listings stream with back-pressure; what blocks is on blocking threads, so many at once.
 
 mod answer;
+mod exposition;
 mod given;
 mod routes;
 mod upload;
@@ -25,6 +26,8 @@ use super::console::{Admission, CSRF_MISSING, Console, secured};
 use super::history::History;
 use super::{Fault, Kind, Service};
 use crate::event::{Code, Secret};
+
+use exposition::Exposition;
 
 /// Calls of the store at once.
 const CALLS: usize = 16;
@@ -54,6 +57,7 @@ pub struct Api {
     calls: Arc<Semaphore>,
     listings: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    exposition: Exposition,
 }
 
 impl Api {
@@ -67,6 +71,19 @@ impl Api {
             calls: Arc::new(Semaphore::new(CALLS)),
             listings: Arc::new(Semaphore::new(LISTINGS)),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
+            exposition: Exposition::default(),
+        }
+    }
+
+    /// The same with places of its own: for `admin.sock`, so that the operator at the machine comes in however many wait
+    /// at `admin.listen`.
+    #[must_use]
+    pub fn with_own_places(self) -> Self {
+        Self {
+            calls: Arc::new(Semaphore::new(CALLS)),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
+            ..self
         }
     }
 
@@ -155,10 +172,8 @@ impl Api {
         if head.method != Method::GET {
             return Ok(answer::wrong_method("GET"));
         }
-        let _turn = turn(&self.calls).await?;
-        let service = self.service.clone();
-        let text = blocking(move || service.metrics_text(crate::event::Timestamp::now())).await?;
-        Ok(answer::metrics(text))
+        let text = tokio::time::timeout(TURN, self.exposition.text(&self.service)).await;
+        Ok(answer::metrics(text.map_err(|_| busy())??))
     }
 
     async fn page<B>(&self, head: Parts, body: B) -> Result<Response<ApiBody>, Fault>
@@ -184,12 +199,16 @@ pub(super) async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit
     let waiting = tokio::time::timeout(TURN, Arc::clone(places).acquire_owned()).await;
     match waiting {
         Ok(Ok(place)) => Ok(place),
-        _ => Err(Fault::new(
-            Kind::Busy,
-            Code::TooManyRequests,
-            "too many requests are under way; try again in a moment",
-        )),
+        _ => Err(busy()),
     }
+}
+
+fn busy() -> Fault {
+    Fault::new(
+        Kind::Busy,
+        Code::TooManyRequests,
+        "too many requests are under way; try again in a moment",
+    )
 }
 
 /// Does something that blocks where that is allowed.
@@ -204,4 +223,31 @@ pub(super) async fn blocking<T: Send + 'static>(
             "the request failed in a way that pintle does not expect; its log says more",
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_at_the_network_keeps_neither_the_operator_nor_the_metrics_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, _store) = crate::admin::tests::service(folder.path());
+        let network = Api::new(service, Some(Secret::new("a-token")));
+        let socket = network.clone().with_own_places();
+        let _calls = network.calls.acquire_many(CALLS as u32).await.unwrap();
+        let _listings = network.listings.acquire_many(LISTINGS as u32).await.unwrap();
+        for (api, door, path) in [
+            (&socket, Door::Socket, "/api/status"),
+            (&socket, Door::Socket, "/api/runs"),
+            (&network, Door::Network, "/metrics"),
+        ] {
+            let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
+            let answer = tokio::time::timeout(TURN / 2, api.handle(request, door)).await;
+            assert_eq!(answer.unwrap().status(), StatusCode::OK, "{path}");
+        }
+    }
 }

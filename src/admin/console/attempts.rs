@@ -1,5 +1,5 @@
-//! Logins that failed, by address: ten at once, then one each ten seconds. A good token is refused, too, while its
-//! address must wait, or the limit would tell nothing to who guesses. Bounded: at most 512 addresses are remembered.
+//! Logins that failed, by address: ten at once, then one each ten seconds. Only those: a good token is never asked to
+//! wait, or any neighbour at the same address could lock the operator out. Bounded: at most 512 addresses are remembered.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -178,17 +178,6 @@ impl Console {
                 "a login is {\"token\": …} or {\"code\": …}",
             );
         };
-        if let Some(wait) = self.state().attempts.must_wait(peer, now) {
-            let mut answer = fault(
-                StatusCode::TOO_MANY_REQUESTS,
-                Code::TokenRefused,
-                &format!("too many attempts; wait {} s", wait.as_secs() + 1),
-            );
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
-            return answer;
-        }
         let text = |key: &str| given.get(key).and_then(serde_json::Value::as_str);
         let good = match (text("token"), text("code")) {
             (Some(token), _) => self.is_token(token.trim()),
@@ -196,21 +185,7 @@ impl Console {
             (None, None) => false,
         };
         if !good {
-            let mut state = self.state();
-            if state.attempts.failed(peer, now) {
-                tracing::warn!(
-                    event = "console_login_refused",
-                    peer = peer.map(tracing::field::display),
-                    "a login with a wrong token or an old link"
-                );
-            }
-            drop(state);
-            let why = if text("code").is_some() {
-                "this link was used before or is too old; log in with the admin token (`pintle token --admin`)"
-            } else {
-                "this is not the admin token; `pintle token --admin` prints it"
-            };
-            return fault(StatusCode::UNAUTHORIZED, Code::TokenRefused, why);
+            return self.refused_login(text("code").is_some(), peer, now);
         }
         let random = match random() {
             Ok(random) => random,
@@ -227,6 +202,37 @@ impl Console {
         let mut answer = answer(StatusCode::OK, &json!({ "csrf_token": opened.csrf }));
         self.set_cookie(&mut answer, &opened.id, LIFETIME.as_secs(), secure);
         answer
+    }
+
+    /// A login failed. A good one is known as such before anything is counted: whoever guesses at the operator's address
+    /// (behind a proxy everybody has one) must wait, and keeps nobody with the token out.
+    fn refused_login(&self, is_code: bool, peer: Option<IpAddr>, now: Instant) -> Answer {
+        let mut state = self.state();
+        if let Some(wait) = state.attempts.must_wait(peer, now) {
+            drop(state);
+            let seconds = wait.as_secs() + 1;
+            let mut answer = fault(
+                StatusCode::TOO_MANY_REQUESTS,
+                Code::TokenRefused,
+                &format!("too many attempts that failed; wait {seconds} s"),
+            );
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            return answer;
+        }
+        if state.attempts.failed(peer, now) {
+            tracing::warn!(
+                event = "console_login_refused",
+                peer = peer.map(tracing::field::display),
+                "a login with a wrong token or an old link"
+            );
+        }
+        drop(state);
+        let why = if is_code {
+            "this link was used before or is too old; log in with the admin token (`pintle token --admin`)"
+        } else {
+            "this is not the admin token; `pintle token --admin` prints it"
+        };
+        fault(StatusCode::UNAUTHORIZED, Code::TokenRefused, why)
     }
 
     fn log_out(&self, headers: &HeaderMap, secure: bool, now: Instant) -> Answer {

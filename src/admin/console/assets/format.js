@@ -97,5 +97,15 @@ export function host(url) {
   }
 }
 
+/** The address of a web page elsewhere, for a link; null where a text from elsewhere is none. */
+export function webAddress(text) {
+  try {
+    const url = new URL(text);
+    return ['http:', 'https:'].includes(url.protocol) ? url : null;
+  } catch {
+    return null;
+  }
+}
+
 /** The start of an id that tells it apart for people; the end of a ULID is random. */
 export const brief = (id) => (id.length > 14 ? `${id.slice(0, 6)}…${id.slice(-6)}` : id);

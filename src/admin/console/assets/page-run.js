@@ -4,7 +4,6 @@ import { h, put, putIfChanged } from './dom.js';
 import { first, get, query } from './api.js';
 import * as f from './format.js';
 import { badge, busy, button, changeDead, destinationLink, facts, fault, json, moment, runLink } from './parts.js';
-import { host } from './format.js';
 
 const EVENTS = 20;
 const LETTERS = 50;
@@ -79,7 +78,7 @@ export function run(app, { main, arguments: [id], signal, failed }) {
 const who = (event) => String(event?.userId ?? event?.context?.traits?.email ?? event?.groupId ?? event?.anonymousId ?? '');
 
 function header(app, seen, again) {
-  const url = /^https?:\/\//.test(seen.looker.url ?? '') ? seen.looker.url : null;
+  const url = f.webAddress(seen.looker.url);
   return [
     h('p', { class: 'crumb' }, h('a', { href: '#/runs' }, 'Runs'), ' / ', h('span', { class: 'id' }, seen.id)),
     h('h1', {}, f.title(seen), ' ', badge(seen.state)),
@@ -96,7 +95,7 @@ function header(app, seen, again) {
       pair('Received', moment(seen.received_at, f.exact)),
       seen.stored_at ? pair('Safe on the disk', moment(seen.stored_at, f.exact)) : null,
       seen.delivered_at ? pair('Delivered', moment(seen.delivered_at, f.exact)) : null,
-      url ? pair('In Looker', h('a', { href: url, rel: 'noreferrer noopener', target: '_blank' }, `${host(url)}${new URL(url).pathname}`)) : null,
+      url ? pair('In Looker', h('a', { href: url.href, rel: 'noreferrer noopener', target: '_blank' }, `${url.host}${url.pathname}`)) : null,
       seen.looker.plan_id ? pair('Plan', seen.looker.plan_id) : null,
       seen.looker.webhook_id ? pair('Looker’s delivery', h('span', { class: 'id' }, seen.looker.webhook_id)) : null,
       seen.replay_of.length ? pair('Replay of', seen.replay_of.slice(0, 20).map((one, index) => [index ? ', ' : '', runLink(one)])) : null),
