@@ -1,9 +1,7 @@
 //! Addresses that nobody whom pintle calls can have: a request's URL, or what a name resolves to, must not lead to the
-//! machine's own metadata or to all of a network. One list for downloads and deliveries. Pure, but for the resolver.
+//! machine's own metadata or to all of a network. One list for downloads and deliveries. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// An address that is never called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,21 +63,6 @@ pub fn allowed(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ForbiddenAddre
     match found.iter().map(SocketAddr::ip).find(|address| is_forbidden(*address)) {
         Some(address) => Err(ForbiddenAddress { address }),
         None => Ok(found),
-    }
-}
-
-/// Resolves a name as the system does, each time anew, and refuses it where it leads to what is forbidden. The
-/// addresses that were looked at are those that are connected to: a second answer of the name's server counts nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct CarefulResolver;
-
-impl Resolve for CarefulResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let found = allowed(found).map_err(std::io::Error::other)?;
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
     }
 }
 
