@@ -88,8 +88,8 @@
 //! | runs received at once | `hub.max_runs` = 16, of one token `hub.max_runs_per_token` (0: as many); 500 more wait, and get their places token by token | the last of whoever has the most waiting is told to come again |
 //! | a run | `hub.run_timeout` = 2 h | it is ended, nothing of it is kept |
 //! | a download's first row, its silence | `looker.first_row_timeout` = 15 m, `looker.idle_timeout` = 60 s | the run fails and says which |
-//! | a result | `looker.max_document_bytes` = 100 GB, decompressed | the run fails with row, byte and key |
-//! | gzip | 250 times its size, after 64 MiB | the run fails with the byte |
+//! | a result | `looker.max_document_bytes` = 100 GB, decompressed; compressed too | the run fails with row, byte and key |
+//! | gzip | 250 times its size, after 64 MiB; a sixteenth of it, after 1 MiB | the run fails with the byte |
 //! | a row, or another member of the root | `looker.max_row_bytes` = 8 MiB | the run fails with row, byte and key |
 //! | nesting; columns; a column's name; pivoted values of a row | 64; 4096; 4 KiB; 500,000 | the run fails and says which |
 //! | rows before `fields` | `looker.max_spool_bytes` = 4 GiB; the disk keeps `store.min_free` | the run fails with row, byte and key |
