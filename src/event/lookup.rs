@@ -24,14 +24,20 @@ const KNOWN: usize = 4096;
 /// The lookups of one purpose; what is given here holds for the whole process.
 #[derive(Debug)]
 pub struct Lookups {
-    /// Names that were answered promptly last time.
+    /// Names that were answered promptly last time, and those of the configuration.
     answered: Semaphore,
     /// New ones, and those that were not.
     others: Semaphore,
-    known: Mutex<BTreeSet<String>>,
+    known: Mutex<Known>,
     most: usize,
     patience: Duration,
     system: fn(&str) -> io::Result<Vec<SocketAddr>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    answered: BTreeSet<String>,
+    configured: BTreeSet<String>,
 }
 
 static DOWNLOADS: Lookups = Lookups::new(16, PATIENCE, system);
@@ -57,7 +63,10 @@ impl Lookups {
         Self {
             answered: Semaphore::const_new(most),
             others: Semaphore::const_new(most),
-            known: Mutex::new(BTreeSet::new()),
+            known: Mutex::new(Known {
+                answered: BTreeSet::new(),
+                configured: BTreeSet::new(),
+            }),
             most,
             patience,
             system,
@@ -66,11 +75,11 @@ impl Lookups {
 
     /// All addresses of a name. Given up, it waits for no turn any more; a lookup that has begun keeps its turn.
     async fn find(&'static self, name: String) -> io::Result<Vec<SocketAddr>> {
-        let turns = if self.known().contains(&name) {
-            &self.answered
-        } else {
-            &self.others
+        let trusted = {
+            let known = self.known();
+            known.answered.contains(&name) || known.configured.contains(&name)
         };
+        let turns = if trusted { &self.answered } else { &self.others };
         let Ok(Ok(turn)) = tokio::time::timeout(self.patience, turns.acquire()).await else {
             return Err(io::Error::other(Crowded {
                 most: self.most,
@@ -89,7 +98,7 @@ impl Lookups {
     }
 
     fn remember(&self, name: String, answered: bool) {
-        let mut known = self.known();
+        let known = &mut self.known().answered;
         if !answered {
             known.remove(&name);
             return;
@@ -101,9 +110,16 @@ impl Lookups {
         known.insert(name);
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The hosts of configured destinations, whose names are the operator's: after a start, or when the name server has
+/// come back, they are looked up at once, however many others wait.
+pub fn configured<'a>(urls: impl Iterator<Item = &'a str>) {
+    let host = |url| Some(url::Url::parse(url).ok()?.host_str()?.to_owned());
+    DELIVERIES.known().configured = urls.filter_map(host).collect();
 }
 
 /// Resolves a name as the system does, each time anew, and refuses it where it leads to what is forbidden. The
@@ -168,6 +184,13 @@ mod tests {
             crowded.contains("3 other names") && crowded.contains("name server"),
             "{crowded}"
         );
+        LOOKUPS.known().configured.insert("new.example".to_owned());
+        assert!(
+            LOOKUPS.find("new.example".to_owned()).await.is_ok(),
+            "it is the operator's"
+        );
+        LOOKUPS.known().configured.clear();
+        LOOKUPS.remember("new.example".to_owned(), false);
         tokio::time::sleep(Duration::from_millis(600)).await;
         assert!(LOOKUPS.find("new.example".to_owned()).await.is_ok(), "turns come back");
     }
@@ -178,8 +201,14 @@ mod tests {
         for number in 0..KNOWN + 10 {
             LOOKUPS.remember(number.to_string(), true);
         }
-        assert_eq!(LOOKUPS.known().len(), 10);
+        assert_eq!(LOOKUPS.known().answered.len(), 10);
         LOOKUPS.remember((KNOWN + 1).to_string(), false);
-        assert_eq!(LOOKUPS.known().len(), 9);
+        assert_eq!(LOOKUPS.known().answered.len(), 9);
+    }
+
+    #[test]
+    fn configured_destinations_are_known_by_their_hosts() {
+        configured(["https://R.example/v1/batch", "no url"].into_iter());
+        assert_eq!(DELIVERIES.known().configured, BTreeSet::from(["r.example".to_owned()]));
     }
 }
