@@ -4,6 +4,7 @@
 mod code;
 pub mod failure;
 pub mod hex;
+pub mod lookup;
 pub mod network;
 pub mod printable;
 pub mod tls;

@@ -1,9 +1,7 @@
 //! Addresses that nobody whom pintle calls can have: a request's URL, or what a name resolves to, must not lead to the
-//! machine's own metadata or to all of a network. One list for downloads and deliveries. Pure, but for the resolver.
+//! machine's own metadata or to all of a network. One list for downloads and deliveries. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// An address that is never called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,19 +16,19 @@ pub struct ForbiddenAddress {
 pub fn is_forbidden(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => forbidden_v4(v4),
-        IpAddr::V6(v6) => match embedded_v4(v6) {
-            Some(v4) => forbidden_v4(v4),
-            None => {
-                let [first, second, .., last] = v6.segments();
-                v6.is_unspecified()
-                    || v6.is_multicast()
-                    || first & 0xffc0 == 0xfe80
-                    // AWS and Google have theirs among the private addresses.
-                    || (first, second, last) == (0xfd00, 0x0ec2, 0x0254)
-                    || (first, second, last) == (0xfd20, 0x00ce, 0x0254)
-            }
-        },
+        IpAddr::V6(v6) => forbidden_v6(v6) || embedded_v4(v6).is_some_and(forbidden_v4),
     }
+}
+
+fn forbidden_v6(address: Ipv6Addr) -> bool {
+    let [first, second, .., last] = address.segments();
+    address.is_unspecified()
+        || address.is_multicast()
+        || first & 0xffc0 == 0xfe80
+        // AWS (each of its services, metadata and identities among them) and Google have theirs among the private
+        // addresses.
+        || (first, second) == (0xfd00, 0x0ec2)
+        || (first, second, last) == (0xfd20, 0x00ce, 0x0254)
 }
 
 fn forbidden_v4(address: Ipv4Addr) -> bool {
@@ -68,21 +66,6 @@ pub fn allowed(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ForbiddenAddre
     }
 }
 
-/// Resolves a name as the system does, each time anew, and refuses it where it leads to what is forbidden. The
-/// addresses that were looked at are those that are connected to: a second answer of the name's server counts nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct CarefulResolver;
-
-impl Resolve for CarefulResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let found = allowed(found).map_err(std::io::Error::other)?;
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +85,10 @@ mod tests {
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd00:ec2:ffff::1",
+            "fd00:ec2::5efe:808:808",
+            "fe80::5efe:808:808",
             "fd20:ce::254",
             "100.100.100.200",
             "168.63.129.16",

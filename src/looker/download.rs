@@ -14,7 +14,7 @@ use super::answer::duration;
 use super::pipe::{Failure, Progress};
 use super::request::describe;
 use crate::event::failure::plain;
-use crate::event::network::CarefulResolver;
+use crate::event::lookup::CarefulResolver;
 use crate::event::tls::{TrustError, client_settings};
 
 /// Redirects inside the origin that are followed.
@@ -45,7 +45,7 @@ impl Downloads {
     pub(super) fn new(settings: &crate::config::Looker) -> Result<Self, ClientError> {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(client_settings(settings.ca_file.as_deref())?)
-            .dns_resolver(CarefulResolver)
+            .dns_resolver(CarefulResolver::DOWNLOADS)
             .redirect(Policy::custom(|attempt| {
                 let first = attempt.previous().first().map(Url::origin);
                 if attempt.previous().len() <= MAX_REDIRECTS && first == Some(attempt.url().origin()) {

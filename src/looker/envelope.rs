@@ -113,6 +113,11 @@ impl Envelope {
         Ok(())
     }
 
+    /// Bytes that it keeps until the body has ended.
+    pub(super) const fn held(&self) -> usize {
+        self.rest.capacity() + self.key.capacity()
+    }
+
     /// The body ended: what is left of it, and whether an attachment was taken out.
     pub(super) fn finish(self) -> Result<(Vec<u8>, bool), EnvelopeError> {
         match self.mode {

@@ -208,6 +208,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
             accepted_at: order.new_run.received_at,
             limit: order.limit,
             max_gzip_ratio: self.parts.limits.max_gzip_ratio,
+            max_document_bytes: self.settings.max_document_bytes,
         };
         let mut place = None;
         let (order, wanted) = take_wanted(order);

@@ -1,12 +1,18 @@
 //! The form of an action: its fields, and where wrong settings are first reported.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::destination::{self, DestinationError};
+use super::places::{Crowded, Places, Who};
 use super::request::Request;
 use super::seams::Probe;
 use super::settings::{Limits, Settings};
-use crate::event::Action;
+use crate::event::{Action, Destination};
+
+/// Forms that wait for their turn to ask.
+const MAX_WAITING: usize = 64;
 
 /// The fields: `event` for track, and with named destinations a choice of them.
 pub(super) fn fields(action: Action, names: &[&str]) -> Vec<Value> {
@@ -36,11 +42,30 @@ pub(super) fn fields(action: Action, names: &[&str]) -> Vec<Value> {
     fields
 }
 
+/// Asks data planes for one form. Who finds all places taken does without.
+pub(super) struct Asker<'a> {
+    pub(super) probe: &'a dyn Probe,
+    pub(super) places: &'a Arc<Places>,
+    pub(super) who: &'a Who,
+}
+
+impl Asker<'_> {
+    async fn ask(&self, destination: Destination) -> Result<(), String> {
+        let Ok(mut ticket) = self.places.queue(self.who, MAX_WAITING) else {
+            return Ok(());
+        };
+        match ticket.place().await {
+            Ok(_place) => self.probe.probe(destination).await,
+            Err(Crowded) => Ok(()),
+        }
+    }
+}
+
 /// The whole answer. The settings are checked where there are any: first by looking, then by asking the data plane.
 pub(super) async fn form(
     settings: &Settings,
     limits: &Limits,
-    probe: &dyn Probe,
+    asker: Asker<'_>,
     action: Action,
     request: Request,
 ) -> Value {
@@ -56,7 +81,7 @@ pub(super) async fn form(
         Err(DestinationError::NotChosen { .. }) => None,
         Err(error) => Some(error.to_string()),
         // Who is slow to answer is not wrong: rows would wait for it.
-        Ok(chosen) => match tokio::time::timeout(limits.probe_timeout, probe.probe(chosen.destination)).await {
+        Ok(chosen) => match tokio::time::timeout(limits.probe_timeout, asker.ask(chosen.destination)).await {
             Ok(Err(wrong)) => Some(wrong),
             Ok(Ok(())) | Err(_) => None,
         },

@@ -1,5 +1,5 @@
 //! Decompresses a download while it comes in, in small steps and never out of proportion: a few kilobytes of gzip
-//! cannot become gigabytes of rows. Pure.
+//! cannot become gigabytes of rows, and gigabytes of gzip that hold nothing are not read to their end. Pure.
 
 use std::io::Write;
 
@@ -9,6 +9,10 @@ use flate2::write::MultiGzDecoder;
 const STEP: usize = 1024;
 /// Below this many decompressed bytes no ratio is looked at.
 const FREE_BYTES: u64 = 64 << 20;
+/// Compressed bytes that may be there without any others, and how many there may be for each that comes out: every
+/// member and every block has a head, and what is compressed badly has many.
+const FREE_HEADS: u64 = 1 << 20;
+const HEADS: u64 = 16;
 
 /// Why a compressed body is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,21 +23,28 @@ pub(super) enum GunzipError {
     Cut { at: u64 },
     #[error("the download's gzip grows to more than {max} times its size at its byte {at}: no result of Looker's does")]
     Bomb { max: u64, at: u64 },
+    #[error("the download's gzip holds next to nothing: {given} bytes came of its first {at}")]
+    Hollow { given: u64, at: u64 },
+    #[error("the download's gzip is larger than {max} bytes (looker.max_document_bytes)")]
+    TooLarge { max: u64 },
 }
 
 /// One compressed body.
 pub(super) struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     max_ratio: u64,
+    max_bytes: u64,
     taken: u64,
     given: u64,
 }
 
 impl Gunzip {
-    pub(super) fn new(max_ratio: u64) -> Self {
+    /// One that may grow so much, and be so large itself.
+    pub(super) fn new(max_ratio: u64, max_bytes: u64) -> Self {
         Self {
             decoder: MultiGzDecoder::new(Vec::new()),
             max_ratio,
+            max_bytes,
             taken: 0,
             given: 0,
         }
@@ -77,6 +88,16 @@ impl Gunzip {
             }
             .into());
         }
+        if self.taken > self.max_bytes {
+            return Err(GunzipError::TooLarge { max: self.max_bytes }.into());
+        }
+        if self.taken > self.given.saturating_mul(HEADS).saturating_add(FREE_HEADS) {
+            return Err(GunzipError::Hollow {
+                given: self.given,
+                at: self.taken,
+            }
+            .into());
+        }
         if !out.is_empty() {
             each(out)?;
             out.clear();
@@ -104,7 +125,7 @@ mod tests {
     }
 
     fn whole(compressed: &[u8], cut: usize) -> Result<Vec<u8>, GunzipError> {
-        let mut gunzip = Gunzip::new(250);
+        let mut gunzip = Gunzip::new(250, 1 << 30);
         let mut out = Vec::new();
         for piece in compressed.chunks(cut) {
             gunzip.push(piece, |bytes| {
@@ -152,7 +173,7 @@ mod tests {
         encoder.write_all(&vec![b' '; 80 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
         let mut largest = 0;
-        let mut gunzip = Gunzip::new(250);
+        let mut gunzip = Gunzip::new(250, 1 << 30);
         let result = gunzip.push(&bomb, |bytes| {
             largest = largest.max(bytes.len());
             Ok::<_, GunzipError>(())
@@ -163,5 +184,22 @@ mod tests {
             "{largest} {}",
             gunzip.given
         );
+    }
+
+    #[test]
+    fn members_without_anything_in_them_are_not_read_to_the_end() {
+        let hollow = gzip(b"").repeat(200_000);
+        match whole(&hollow, 100_000) {
+            Err(GunzipError::Hollow { given: 0, at }) => assert!(at < FREE_HEADS + 10_000, "{at}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(whole(&gzip(b"").repeat(1000), 7).unwrap().is_empty());
+        // Badly compressed is not hollow.
+        assert_eq!(whole(&gzip(b"ab").repeat(200_000), 100_000).unwrap().len(), 400_000);
+        let mut gunzip = Gunzip::new(250, 10_000);
+        let mut stored = GzEncoder::new(Vec::new(), Compression::none());
+        stored.write_all(&[7; 20_000]).unwrap();
+        let large = gunzip.push(&stored.finish().unwrap(), |_| Ok::<_, GunzipError>(()));
+        assert_eq!(large, Err(GunzipError::TooLarge { max: 10_000 }));
     }
 }

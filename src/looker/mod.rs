@@ -29,6 +29,8 @@ mod spool;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unread;
+mod wanted;
 
 use std::error::Error as StdError;
 use std::net::IpAddr;
@@ -40,7 +42,7 @@ use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -51,10 +53,11 @@ use execute::{Run, RunLines};
 use flights::{Coming, Flights};
 use flood::Flood;
 use order::{Arrival, Order};
-use places::{Crowded, Who};
+use places::{Crowded, Most, Places, Who};
 use request::{ReadLimits, Received};
 use routes::Route;
 use settings::Settings;
+use unread::Unread;
 
 pub use download::ClientError;
 pub use origin::{OriginError, Origins};
@@ -70,6 +73,8 @@ pub use token::{NoSecret, Rejected, TokenId, Tokens};
 
 /// Header values and the like that are kept are cut to this.
 const MAX_ID_CHARS: usize = 256;
+/// What a Looker calls itself.
+const INSTANCE: &str = "x-looker-instance";
 /// How long runs that were told to stop may take to do so.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,7 +125,9 @@ impl<I: Intake, C: Converters> Clone for Hub<I, C> {
 struct Inner<I: Intake, C: Converters> {
     parts: Arc<Parts<I, C>>,
     settings: RwLock<Arc<Settings>>,
-    spools: Arc<Semaphore>,
+    spools: Arc<Places>,
+    probes: Arc<Places>,
+    large: Arc<Unread>,
     flights: Arc<Flights>,
     runs: Mutex<JoinSet<()>>,
     phase: watch::Sender<Phase>,
@@ -134,11 +141,22 @@ impl<I: Intake, C: Converters> Hub<I, C> {
     /// A hub. `config.hub.secret` is the one in use; `config.hub.listen` has the port that was bound.
     pub fn new(config: &Config, parts: Parts<I, C>) -> Result<Self, SettingsError> {
         let settings = Settings::new(config, None)?;
-        let spools = Arc::new(Semaphore::new(parts.limits.max_spools.max(1)));
+        // Half of them for one token: it has no use for the rest that could not wait until another's are done.
+        let shared = |most: usize| {
+            Places::new(Most {
+                runs: most.max(2),
+                of_a_token: (most / 2).max(1),
+            })
+        };
+        let limits = &parts.limits;
+        let (spools, probes) = (shared(limits.max_spools), shared(limits.max_probes));
+        let large = Unread::new(limits.max_unread_bytes, limits.unread_patience);
         Ok(Self(Arc::new(Inner {
             parts: Arc::new(parts),
             settings: RwLock::new(Arc::new(settings)),
             spools,
+            probes,
+            large,
             flights: Arc::default(),
             runs: Mutex::default(),
             phase: watch::Sender::new(Phase::Serving),
@@ -213,6 +231,10 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             Ok(token) => token,
             Err(rejected) => return self.rejected(rejected, peer),
         };
+        let who = Who {
+            token,
+            instance: header(&head.headers, INSTANCE).unwrap_or_default(),
+        };
         let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         match route {
             Route::Definition(name) => match Action::from_looker_name(name) {
@@ -220,11 +242,11 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 None => reply::error(StatusCode::NOT_FOUND, &no_action(name)),
             },
             Route::Form(name) => match Action::from_looker_name(name) {
-                Some(action) => self.form(&settings, action, body).await,
+                Some(action) => self.form(&settings, &who, action, body).await,
                 None => reply::error(StatusCode::NOT_FOUND, &no_action(name)),
             },
             Route::Execute(name) => match Action::from_looker_name(name) {
-                Some(action) => self.execute(settings, token, action, &head.headers, body).await,
+                Some(action) => self.execute(settings, who, action, &head.headers, body).await,
                 None => said(&Answer::failure(404, no_action(name)), &location(name)),
             },
             _ => reply::json(StatusCode::OK, &list::list(&settings.list, user_agent)),
@@ -266,7 +288,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         }
     }
 
-    fn read_limits(&self) -> ReadLimits {
+    fn read_limits(&self, who: &Who, timeout: Duration) -> ReadLimits {
         let limits = &self.0.parts.limits;
         ReadLimits {
             max_request_bytes: limits.max_request_bytes,
@@ -274,17 +296,27 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             attachment_memory: limits.attachment_memory,
             spool_folder: limits.spool_folder.clone(),
             min_free: limits.min_free,
+            who: who.clone(),
             spools: Arc::clone(&self.0.spools),
+            max_waiting: limits.max_waiting,
+            unread: Arc::clone(&self.0.large),
+            timeout,
+            attachments: true,
         }
     }
 
-    async fn form<B>(&self, settings: &Settings, action: Action, body: B) -> Response<ReplyBody>
+    async fn form<B>(&self, settings: &Settings, who: &Who, action: Action, body: B) -> Response<ReplyBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let parts = &self.0.parts;
-        let request = match request::read(body, &self.read_limits()).await {
+        // A form has no use for rows.
+        let limits = ReadLimits {
+            attachments: false,
+            ..self.read_limits(who, parts.limits.form_timeout)
+        };
+        let request = match request::read(body, &limits).await {
             Ok(received) => received.request,
             Err(error) => {
                 let names: Vec<&str> = settings.named.iter().map(|one| one.name.as_str()).collect();
@@ -292,14 +324,19 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 return reply::json(StatusCode::OK, &value);
             }
         };
-        let form = form::form(settings, &parts.limits, parts.probe.as_ref(), action, request).await;
+        let asker = form::Asker {
+            probe: parts.probe.as_ref(),
+            places: &self.0.probes,
+            who,
+        };
+        let form = form::form(settings, &parts.limits, asker, action, request).await;
         reply::json(StatusCode::OK, &form)
     }
 
     async fn execute<B>(
         &self,
         settings: Arc<Settings>,
-        token: TokenId,
+        who: Who,
         action: Action,
         headers: &HeaderMap,
         body: B,
@@ -310,14 +347,16 @@ impl<I: Intake, C: Converters> Hub<I, C> {
     {
         let location = location(action.looker_name());
         let at = Timestamp::now();
-        let Received { request, attachment } = match request::read(body, &self.read_limits()).await {
+        let Received { request, attachment } = match request::read(body, &self.read_limits(&who, settings.run_timeout))
+            .await
+        {
             Ok(received) => received,
             Err(error) => {
                 // Nothing is listed of it, and whoever has a token can send many.
                 if let Some(before) = self.0.unread.note(Instant::now()).log {
                     tracing::warn!(%action, reason = %error, unlogged_before = before, "an execute could not be read");
                 }
-                return said(&Answer::failure(400, error.to_string()), &location);
+                return said(&Answer::failure(error.http_code(), error.to_string()), &location);
             }
         };
         let mut random = [0; 16];
@@ -329,12 +368,15 @@ impl<I: Intake, C: Converters> Hub<I, C> {
         }
         let arrival = Arrival {
             action,
-            instance: header(headers, "x-looker-instance"),
+            instance: header(headers, INSTANCE),
             webhook_id: header(headers, "x-looker-webhook-id"),
             at,
             run: RunId::new(at, u128::from_be_bytes(random)),
         };
-        let order = match order::order(&settings, arrival, &request, attachment) {
+        let order = order::order(&settings, arrival, &request, attachment);
+        // It may be large, and what follows may take its time.
+        drop(request);
+        let order = match order {
             Ok(order) => order,
             Err(refused) => {
                 if let Some(before) = self.0.lines.refused(Instant::now()) {
@@ -354,8 +396,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                 return said(&answer, &location);
             }
         };
-        let instance = order.new_run.looker.instance.clone().unwrap_or_default();
-        let coming = self.start(settings, order, &Who { token, instance });
+        let coming = self.start(settings, order, &who);
         let body = async move {
             let answer = arrived(coming).await;
             Bytes::from(answer.to_json(&location).to_string())

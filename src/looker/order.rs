@@ -127,6 +127,9 @@ pub(super) fn order(
         );
         return Err(refused(Answer::failure(400, text).about("event")));
     }
+    if let Some(text) = request.oversized() {
+        return Err(refused(Answer::failure(400, text)));
+    }
     let wanted = match (attachment, &download) {
         (Some(attachment), _) => Wanted::Attachment {
             attachment,

@@ -100,7 +100,7 @@ impl Origins {
     /// The list with one more, as TOML.
     fn with(&self, url: &Url) -> String {
         let mut texts = self.texts.clone();
-        texts.push(url.origin().ascii_serialization());
+        texts.push(shown(url));
         texts
             .iter()
             .map(|text| format!("\"{text}\""))
@@ -113,7 +113,7 @@ impl Origins {
         let url = web_url(text, "download URL")?;
         if !self.holds(&url) {
             return Err(OriginError::DownloadNotAllowed {
-                origin: url.origin().ascii_serialization(),
+                origin: shown(&url),
                 list: self.with(&url),
             });
         }
@@ -126,13 +126,19 @@ impl Origins {
         let url = web_url(text, "data plane's URL")?;
         if !self.is_empty() && !self.holds(&url) {
             return Err(OriginError::DataPlaneNotAllowed {
-                origin: url.origin().ascii_serialization(),
+                origin: shown(&url),
                 list: self.with(&url),
             });
         }
         no_forbidden_literal(&url, "data plane's URL")?;
         Ok(url)
     }
+}
+
+/// An origin as a text for people. No host's name is longer than this, and whoever sends a longer one fills no log.
+fn shown(url: &Url) -> String {
+    const MAX_CHARS: usize = 255;
+    url.origin().ascii_serialization().chars().take(MAX_CHARS).collect()
 }
 
 /// A resolver is not asked for what is an address already.
@@ -231,6 +237,11 @@ mod tests {
             error.contains("[looker] allowed_origins = [\"https://l.example\"]") && !error.contains("secret"),
             "{error}"
         );
+        let long = format!("http://{}.example/", "h".repeat(16_000));
+        for error in [origins.download(&long), origins.data_plane(&long)] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("hhh") && error.len() < 1000, "{}", error.len());
+        }
         let error = origins.download("https://l.example").unwrap_err().to_string();
         assert!(
             error.contains(

@@ -146,7 +146,9 @@ pub(super) struct Frame {
     pub(super) accepted_at: Timestamp,
     /// The query's own limit.
     pub(super) limit: Option<u64>,
+    /// How much a gzipped one may grow, and how large it may be itself.
     pub(super) max_gzip_ratio: u64,
+    pub(super) max_document_bytes: u64,
 }
 
 /// Takes the whole document. Blocking.
@@ -165,7 +167,7 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
         },
         progress: Arc::clone(progress),
     };
-    let read = pipe.document(source, frame.max_gzip_ratio);
+    let read = pipe.document(source, frame);
     let Pipe {
         conversion, mut writer, ..
     } = pipe;
@@ -243,11 +245,11 @@ struct Pipe<C, W> {
 
 impl<C: Conversion, W: RunWriter> Pipe<C, W> {
     /// All bytes of the document; false where there is none.
-    fn document(&mut self, source: Source, max_gzip_ratio: u64) -> Result<bool, Broke> {
+    fn document(&mut self, source: Source, frame: Frame) -> Result<bool, Broke> {
         match source {
             Source::Nothing => Ok(false),
             Source::Attachment(reader) => self.attachment(reader).map(|()| true),
-            Source::Download(download) => self.download(&download, max_gzip_ratio).map(|()| true),
+            Source::Download(download) => self.download(&download, frame).map(|()| true),
         }
     }
 
@@ -266,7 +268,7 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
         }
     }
 
-    fn download(&mut self, download: &Download, max_gzip_ratio: u64) -> Result<(), Broke> {
+    fn download(&mut self, download: &Download, frame: Frame) -> Result<(), Broke> {
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|error| {
             Failure::at_once(
@@ -277,7 +279,7 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
         let progress = Arc::clone(&self.progress);
         let pulled = runtime.block_on(async {
             tokio::select! {
-                pulled = self.pull(download, max_gzip_ratio) => Some(pulled),
+                pulled = self.pull(download, frame) => Some(pulled),
                 () = progress.stopping.notified() => None,
             }
         });
@@ -287,10 +289,12 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
     }
 
     /// Fetches the document piece by piece, and takes each before the next one is read.
-    async fn pull(&mut self, download: &Download, max_gzip_ratio: u64) -> Result<(), Broke> {
+    async fn pull(&mut self, download: &Download, frame: Frame) -> Result<(), Broke> {
         let progress = Arc::clone(&self.progress);
         let mut body = download.ask(&progress).await?;
-        let mut gunzip = body.is_gzip().then(|| Gunzip::new(max_gzip_ratio));
+        let mut gunzip = body
+            .is_gzip()
+            .then(|| Gunzip::new(frame.max_gzip_ratio, frame.max_document_bytes));
         while let Some(bytes) = body.piece(&progress).await? {
             match &mut gunzip {
                 None => self.push(&bytes)?,
@@ -449,6 +453,7 @@ mod tests {
             accepted_at: Timestamp(0),
             limit: None,
             max_gzip_ratio: 1000,
+            max_document_bytes: 1 << 30,
         };
         let source = Source::Attachment(Box::new(Cursor::new(document.into_bytes())));
         let answer = receive(source, conversion, writer, &progress, frame);

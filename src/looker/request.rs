@@ -1,27 +1,70 @@
-//! The body of execute and form: read bounded, with the attachment on its way into a spool; then only what we need of
-//! it, leniently. Nothing here is ever logged: `data` holds the write key in clear.
+//! The body of execute and form: read bounded in bytes and time, with the attachment on its way into a spool; then only
+//! what we need of it, leniently. Nothing here is ever logged: `data` holds the write key in clear.
 
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::answer::duration;
+use super::destination;
 use super::envelope::{Envelope, EnvelopeError};
+use super::list;
+use super::places::{Crowded, Place, Places, Who};
 use super::spool::{self, Spool};
+use super::unread::{NoRoom, Unread};
+use super::wanted::{self, MAX_TEXTS, Want};
 
 /// Attachment bytes are handed to the disk in pieces of this size.
 const SPOOL_PIECE: usize = 256 * 1024;
 
-/// Columns that a look can hide, and the bytes of a column's name: what a result may have.
-const MAX_HIDDEN_FIELDS: usize = 4096;
-const MAX_NAME_BYTES: usize = 4096;
+/// What runs that wait may keep of their requests, which are many: columns that a look hides, and all their names; a
+/// time zone's name; the URL of a download.
+const MAX_HIDDEN_FIELDS: usize = MAX_TEXTS - 1;
+const MAX_HIDDEN_BYTES: usize = 64 * 1024;
+const MAX_TIME_ZONE_BYTES: usize = 256;
+const MAX_DOWNLOAD_URL_BYTES: usize = 8 * 1024;
+
+/// All that is ever asked of a request.
+const WANTED: Want = Want::Members(&[
+    ("type", Want::Scalar),
+    (
+        "scheduled_plan",
+        Want::Members(&[
+            ("scheduled_plan_id", Want::Scalar),
+            ("title", Want::Scalar),
+            ("url", Want::Scalar),
+            ("download_url", Want::Scalar),
+            (
+                "query",
+                Want::Members(&[
+                    ("limit", Want::Scalar),
+                    ("query_timezone", Want::Scalar),
+                    ("vis_config", Want::Members(&[("hidden_fields", Want::Texts)])),
+                ]),
+            ),
+        ]),
+    ),
+    (
+        "attachment",
+        Want::Members(&[("data", Want::Scalar), ("mimetype", Want::Scalar)]),
+    ),
+    (
+        "data",
+        Want::Members(&[(list::WRITE_KEY, Want::Scalar), (list::SERVER_URL, Want::Scalar)]),
+    ),
+    (
+        "form_params",
+        Want::Members(&[("event", Want::Scalar), (destination::FIELD, Want::Scalar)]),
+    ),
+]);
 
 /// What a request may take.
 #[derive(Debug, Clone)]
@@ -31,8 +74,17 @@ pub(super) struct ReadLimits {
     pub(super) attachment_memory: usize,
     pub(super) spool_folder: PathBuf,
     pub(super) min_free: u64,
-    /// Attachments that are in files at once.
-    pub(super) spools: Arc<Semaphore>,
+    /// Whose request it is.
+    pub(super) who: Who,
+    /// Attachments that are in files at once, and how many wait to be.
+    pub(super) spools: Arc<Places>,
+    pub(super) max_waiting: usize,
+    /// What requests hold while they come in.
+    pub(super) unread: Arc<Unread>,
+    /// Until all of it has come.
+    pub(super) timeout: Duration,
+    /// Whether there is any use for an attachment.
+    pub(super) attachments: bool,
 }
 
 /// Why a request could not be read.
@@ -50,8 +102,30 @@ pub(super) enum ReadError {
     AttachmentTooLarge { max: u64 },
     #[error("the attachment could not be kept while it came in: {0}; see the free space of the store's folder")]
     Spool(io::Error),
+    #[error(
+        "too many attachments come in at once, and as many wait as may; send it again later, or let Looker send a download URL (supported_download_settings)"
+    )]
+    Crowded,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error(
+        "the request did not come in whole within {}, or its attachment found no place among those that come in at once; send it again",
+        duration(*.0)
+    )]
+    Slow(Duration),
     #[error("the request broke off after {read} bytes: {why}")]
     Broken { read: u64, why: String },
+}
+
+impl ReadError {
+    /// Of the answer's `error` object.
+    pub(super) const fn http_code(&self) -> u16 {
+        match self {
+            Self::Crowded | Self::NoRoom(_) | Self::Spool(_) => 503,
+            Self::Slow(_) => 504,
+            _ => 400,
+        }
+    }
 }
 
 /// An attachment that has come in whole.
@@ -60,7 +134,7 @@ pub(super) struct Attachment {
     /// SHA-256 of its bytes as they came (base64 not decoded).
     pub(super) digest: [u8; 32],
     /// One of the places for attachments in files.
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    pub(super) place: Option<Place>,
 }
 
 /// A request: the object without its attachment, and the attachment.
@@ -74,10 +148,15 @@ struct Keep {
     hash: Sha256,
     bytes: u64,
     pending: Vec<u8>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Keep {
+    /// Bytes in memory.
+    fn held(&self) -> usize {
+        self.pending.capacity() + self.spool.in_memory()
+    }
+
     /// Moves what is pending into the spool, on a blocking thread where it may touch the disk.
     async fn flush(mut self, limits: &ReadLimits) -> Result<Self, ReadError> {
         self.bytes += self.pending.len() as u64;
@@ -87,8 +166,9 @@ impl Keep {
             });
         }
         if !self.spool.fits_memory(self.pending.len(), limits.attachment_memory) && self.place.is_none() {
-            // The semaphore is never closed; without a place the attachment would still be kept.
-            self.place = Arc::clone(&limits.spools).acquire_owned().await.ok();
+            let crowded = |Crowded| ReadError::Crowded;
+            let mut ticket = limits.spools.queue(&limits.who, limits.max_waiting).map_err(crowded)?;
+            self.place = Some(ticket.place().await.map_err(crowded)?);
         }
         let memory = limits.attachment_memory;
         let (folder, min_free) = (limits.spool_folder.clone(), limits.min_free);
@@ -114,6 +194,18 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    // Boxed, since it is large and most of what waits for it is not.
+    let read = Box::pin(all(body, limits));
+    let read = tokio::time::timeout(limits.timeout, read).await;
+    read.unwrap_or(Err(ReadError::Slow(limits.timeout)))
+}
+
+async fn all<B>(body: B, limits: &ReadLimits) -> Result<Received, ReadError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut claim = limits.unread.claim(limits.who.token);
     let mut body = std::pin::pin!(body);
     let mut envelope = Envelope::new(limits.max_request_bytes);
     let mut read = 0u64;
@@ -133,6 +225,10 @@ where
         read += data.len() as u64;
         for piece in data.chunks(SPOOL_PIECE) {
             envelope.feed(piece, &mut keep.pending)?;
+            if !limits.attachments {
+                keep.pending.clear();
+            }
+            claim.hold(envelope.held() + keep.held()).await?;
             if keep.pending.len() >= SPOOL_PIECE {
                 keep = keep.flush(limits).await?;
             }
@@ -140,11 +236,12 @@ where
     }
     let (rest, diverted) = envelope.finish()?;
     let root = parse(&rest)?;
+    drop(rest);
     let mut attachment = None;
-    if let Some(small) = scalar_attachment(&root).filter(|_| !diverted) {
+    if let Some(small) = scalar_attachment(&root).filter(|_| !diverted && limits.attachments) {
         keep.pending = small;
     }
-    if diverted || !keep.pending.is_empty() {
+    if (diverted && limits.attachments) || !keep.pending.is_empty() {
         let keep = keep.flush(limits).await?;
         attachment = Some(Attachment {
             spool: keep.spool,
@@ -163,7 +260,7 @@ fn parse(rest: &[u8]) -> Result<Map<String, Value>, ReadError> {
     if rest.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    match serde_json::from_slice(rest).map_err(ReadError::NotJson)? {
+    match wanted::read(rest, WANTED).map_err(ReadError::NotJson)? {
         Value::Object(root) => Ok(root),
         Value::Null => Ok(Map::new()),
         _ => Err(ReadError::NotAnObject),
@@ -249,18 +346,42 @@ impl Request {
 
     /// Columns that the look hides.
     pub(super) fn hidden_fields(&self) -> Vec<String> {
-        self.at(&["scheduled_plan", "query", "vis_config", "hidden_fields"])
+        self.hidden().map(str::to_owned).collect()
+    }
+
+    fn hidden(&self) -> impl Iterator<Item = &str> {
+        let names = self.at(&["scheduled_plan", "query", "vis_config", "hidden_fields"]);
+        names
             .and_then(Value::as_array)
-            .map(|names| {
-                let names = names.iter().filter_map(Value::as_str);
-                // No result has more columns, none a longer name.
-                names
-                    .filter(|name| name.len() <= MAX_NAME_BYTES)
-                    .take(MAX_HIDDEN_FIELDS)
-                    .map(str::to_owned)
-                    .collect()
-            })
-            .unwrap_or_default()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+    }
+
+    /// What is longer than a run may keep: what it is, and what to do.
+    pub(super) fn oversized(&self) -> Option<String> {
+        if self.hidden().count() > MAX_HIDDEN_FIELDS || self.hidden().map(str::len).sum::<usize>() > MAX_HIDDEN_BYTES {
+            return Some(format!(
+                "The look hides more than {MAX_HIDDEN_FIELDS} columns, or their names have more than {MAX_HIDDEN_BYTES} bytes: take columns that are not needed out of it."
+            ));
+        }
+        if self
+            .query_timezone()
+            .is_some_and(|zone| zone.len() > MAX_TIME_ZONE_BYTES)
+        {
+            return Some(format!(
+                "The query's time zone has a name of more than {MAX_TIME_ZONE_BYTES} bytes, which none has: choose another in the look."
+            ));
+        }
+        if self
+            .plan("download_url")
+            .is_some_and(|url| url.len() > MAX_DOWNLOAD_URL_BYTES)
+        {
+            return Some(format!(
+                "The download URL has more than {MAX_DOWNLOAD_URL_BYTES} bytes, which none of Looker's has: see what stands between Looker and pintle."
+            ));
+        }
+        None
     }
 
     /// Whether the attachment is base64.
@@ -280,6 +401,8 @@ impl From<Value> for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::looker::places::Most;
+    use crate::looker::token::TokenId;
     use http_body_util::Full;
 
     fn limits() -> ReadLimits {
@@ -289,7 +412,15 @@ mod tests {
             attachment_memory: 1000,
             spool_folder: std::env::temp_dir(),
             min_free: 0,
-            spools: Arc::new(Semaphore::new(2)),
+            who: Who {
+                token: TokenId::of(b"t"),
+                instance: String::new(),
+            },
+            spools: Places::new(Most { runs: 2, of_a_token: 1 }),
+            max_waiting: 10,
+            unread: Unread::new(8 << 20, Duration::from_millis(50)),
+            timeout: Duration::from_secs(10),
+            attachments: true,
         }
     }
 
@@ -347,6 +478,75 @@ mod tests {
         ] {
             let error = of(body).await.err().unwrap();
             assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attachment_nobody_wants_is_not_kept() {
+        let limits = ReadLimits {
+            attachments: false,
+            ..limits()
+        };
+        for data in ["7".to_owned(), format!("\"{}\"", "x".repeat(3_000_000))] {
+            let body = format!("{{\"attachment\":{{\"data\":{data}}},\"type\":\"query\"}}");
+            let received = read(Full::new(Bytes::from(body)), &limits).await.ok().unwrap();
+            assert!(received.attachment.is_none());
+            assert_eq!(received.request.kind().as_deref(), Some("query"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_and_one_that_finds_no_place() {
+        let mut limits = ReadLimits {
+            timeout: Duration::from_millis(200),
+            ..limits()
+        };
+        let never = http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<hyper::body::Frame<Bytes>, std::convert::Infallible>,
+        >());
+        let error = read(never, &limits).await.err().unwrap();
+        assert!(matches!(error, ReadError::Slow(_)) && error.http_code() == 504);
+        let large = || {
+            Full::new(Bytes::from(format!(
+                "{{\"attachment\":{{\"data\":\"{}\"}}}}",
+                "x".repeat(5000)
+            )))
+        };
+        let first = read(large(), &limits).await.ok().unwrap();
+        assert!(matches!(read(large(), &limits).await, Err(ReadError::Slow(_))));
+        // The one that is left is another token's.
+        limits.who.token = TokenId::of(b"other");
+        assert!(read(large(), &limits).await.is_ok());
+        limits.who.token = TokenId::of(b"t");
+        drop(first);
+        assert!(read(large(), &limits).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_run_would_keep_is_bounded() {
+        let told = async |query: Value, url: &str| {
+            let body = serde_json::json!({"scheduled_plan": {"query": query, "download_url": url}});
+            let limits = ReadLimits {
+                max_request_bytes: 1 << 20,
+                ..limits()
+            };
+            let received = read(Full::new(Bytes::from(body.to_string())), &limits).await;
+            received.ok().unwrap().request.oversized()
+        };
+        let hidden = |names: Vec<String>| serde_json::json!({"vis_config": {"hidden_fields": names}});
+        assert_eq!(told(hidden(vec!["a".to_owned(); 1024]), "u").await, None);
+        for (query, url, text) in [
+            (hidden(vec!["a".to_owned(); 1025]), "u".to_owned(), "1024 columns"),
+            (hidden(vec!["a".repeat(1000); 70]), "u".to_owned(), "65536 bytes"),
+            (
+                serde_json::json!({"query_timezone": "z".repeat(257)}),
+                "u".to_owned(),
+                "time zone",
+            ),
+            (Value::Null, "u".repeat(8193), "8192 bytes"),
+        ] {
+            let told = told(query, &url).await.unwrap();
+            assert!(told.contains(text), "{told}");
         }
     }
 }

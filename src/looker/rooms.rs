@@ -215,7 +215,7 @@ impl GatewayProbe {
 
 impl Probe for GatewayProbe {
     fn probe(&self, destination: Destination) -> Boxed<Result<(), String>> {
-        let connection = self.client.connection(&destination);
+        let connection = self.client.connection_of_form(&destination);
         let timeout = self.timeout;
         Box::pin(async move {
             match connection.probe(timeout).await {

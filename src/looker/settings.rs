@@ -55,8 +55,16 @@ pub struct Limits {
     pub max_attachment_bytes: u64,
     /// An attachment that stays in memory.
     pub attachment_memory: usize,
-    /// Large attachments at once; more wait.
+    /// Large attachments at once, of one token half of them; more wait.
     pub max_spools: usize,
+    /// Bytes of requests that have not come in whole, beside what a small one has; of one token half of them.
+    pub max_unread_bytes: usize,
+    /// How long a request waits for room among those.
+    pub unread_patience: Duration,
+    /// Forms that ask a data plane at once, of one token half of them; further ones wait, and are answered unasked.
+    pub max_probes: usize,
+    /// How long a form's request may take to come.
+    pub form_timeout: Duration,
     /// Runs that wait for a place, beside those that have one; further ones are told to come again.
     pub max_waiting: usize,
     /// How often a newline is sent.
@@ -94,7 +102,11 @@ impl Limits {
             max_request_bytes: 1 << 20,
             max_attachment_bytes: 1 << 30,
             attachment_memory: 64 << 10,
-            max_spools: 16,
+            max_spools: 32,
+            max_unread_bytes: 64 << 20,
+            unread_patience: Duration::from_secs(10),
+            max_probes: 32,
+            form_timeout: Duration::from_secs(60),
             max_waiting: 500,
             keep_alive: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
@@ -141,6 +153,7 @@ pub(super) struct Settings {
     pub(super) planes: Origins,
     pub(super) sources: Origins,
     pub(super) downloads: Downloads,
+    pub(super) max_document_bytes: u64,
     pub(super) user_id_from_email: bool,
     pub(super) run_timeout: Duration,
     pub(super) most: Most,
@@ -174,6 +187,7 @@ impl Settings {
             planes: Origins::new("rudderstack.allowed_origins", &config.rudderstack.allowed_origins)?,
             sources: Origins::new("looker.allowed_origins", &config.looker.allowed_origins)?,
             downloads: Downloads::new(&config.looker)?,
+            max_document_bytes: config.looker.max_document_bytes,
             user_id_from_email: config.events.user_id_from_email,
             run_timeout: config.hub.run_timeout,
             most,

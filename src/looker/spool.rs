@@ -27,6 +27,14 @@ impl Spool {
         matches!(self, Self::Memory(bytes) if bytes.len() + more <= memory)
     }
 
+    /// Bytes that it has in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        match self {
+            Self::Memory(kept) => kept.capacity(),
+            Self::File(_) => 0,
+        }
+    }
+
     /// Keeps `bytes`, in a file under `folder` when there are more than `memory` in all. May block.
     pub(super) fn write(&mut self, bytes: &[u8], memory: usize, folder: &Path) -> io::Result<()> {
         if self.fits_memory(bytes.len(), memory)

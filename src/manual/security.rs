@@ -81,19 +81,24 @@
 //! | a request's head | about 64 KiB, 100 headers | 431 |
 //! | a request's body | twice `hub.max_attachment_bytes` and 1 MiB; at least 1 KiB/s after 30 s of waiting | a refusal, the connection is closed |
 //! | a request beside its attachment | 1 MiB, 100 levels | a refusal with the byte |
-//! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 16 in files at once, more wait; the disk keeps `store.min_free` | a refusal that names the key |
+//! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 32 in files at once, of one token 16, more wait; the disk keeps `store.min_free` | a refusal that names the key |
+//! | a request until it has come in whole | `hub.run_timeout`; a form's 60 s | a refusal |
+//! | requests that have not come in whole | 64 MiB of memory in all, of one token half of it, beside 16 KiB of each; more wait 10 s | a refusal: send it again |
+//! | forms that ask a data plane | 32, of one token 16, for 2 s | the form says nothing of the settings |
+//! | names looked up at once | 16 for downloads, 16 for deliveries, 4 for forms; as many again that were not answered last time; more wait 8 s | the download fails, the delivery is tried again |
 //! | requests without a good token | 100 in 10 s, 5 of them logged | 429 |
 //! | executes that cannot be read | 5 in 10 s are logged | a refusal each |
 //! | runs received at once | `hub.max_runs` = 16, of one token `hub.max_runs_per_token` (0: as many); 500 more wait, and get their places token by token | the last of whoever has the most waiting is told to come again |
 //! | a run | `hub.run_timeout` = 2 h | it is ended, nothing of it is kept |
 //! | a download's first row, its silence | `looker.first_row_timeout` = 15 m, `looker.idle_timeout` = 60 s | the run fails and says which |
-//! | a result | `looker.max_document_bytes` = 100 GB, decompressed | the run fails with row, byte and key |
-//! | gzip | 250 times its size, after 64 MiB | the run fails with the byte |
+//! | a result | `looker.max_document_bytes` = 100 GB, decompressed; compressed too | the run fails with row, byte and key |
+//! | gzip | 250 times its size, after 64 MiB; a sixteenth of it, after 1 MiB | the run fails with the byte |
 //! | a row, or another member of the root | `looker.max_row_bytes` = 8 MiB | the run fails with row, byte and key |
 //! | nesting; columns; a column's name; pivoted values of a row | 64; 4096; 4 KiB; 500,000 | the run fails and says which |
 //! | rows before `fields` | `looker.max_spool_bytes` = 4 GiB; the disk keeps `store.min_free` | the run fails with row, byte and key |
 //! | an event | `events.max_event_bytes` = 3.9 MB | a dead letter |
 //! | the form's event name; a data plane's URL; a write key | 1 KiB; 2 KiB; 1 KiB | a refusal |
+//! | hidden columns; a time zone's name; a download URL | 1024, 64 KiB; 256 B; 8 KiB | a refusal |
 //! | instance and webhook ids; titles and URLs of looks | 256; 2000 characters | the rest is left out |
 //! | runs that failed and stored nothing, in the list | `store.keep_failed_runs` = 10,000, and 256 | the oldest are forgotten |
 //! | destinations that requests make | 4096 | a refusal that says to name it in the configuration |

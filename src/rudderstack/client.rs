@@ -19,7 +19,8 @@ use super::url::{DataPlane, origin_of};
 use super::verdict::{Answer, Hold, Judged, Transport, Verdict, http_date, words};
 use crate::config::RudderStack;
 use crate::event::failure::plain;
-use crate::event::network::{CarefulResolver, ForbiddenAddress, is_forbidden};
+use crate::event::lookup::CarefulResolver;
+use crate::event::network::{ForbiddenAddress, is_forbidden};
 use crate::event::tls::{TrustError, client_settings};
 use crate::event::{Destination, Timestamp};
 
@@ -56,6 +57,8 @@ pub struct Client(Arc<RwLock<Way>>);
 #[derive(Debug, Clone)]
 struct Way {
     http: reqwest::Client,
+    /// For forms: whoever has a token names what they call, and they share nothing with deliveries.
+    of_forms: reqwest::Client,
     allowed_origins: Option<Arc<[String]>>,
 }
 
@@ -92,36 +95,29 @@ impl Client {
 
     /// The way to a destination. One that may not or cannot be posted to is held, not an error: its events are kept.
     pub fn connection(&self, destination: &Destination) -> Connection {
-        let way = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Connection {
-            target: way.target(destination),
-            http: way.http,
-            used: AtomicBool::new(false),
-            skew: Mutex::new(None),
-        }
+        let way = self.way();
+        Connection::new(way.target(destination), way.http)
+    }
+
+    /// The same for the probe of a form.
+    pub fn connection_of_form(&self, destination: &Destination) -> Connection {
+        let way = self.way();
+        Connection::new(way.target(destination), way.of_forms)
+    }
+
+    fn way(&self) -> Way {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Way {
     fn new(settings: &RudderStack) -> Result<Self, ClientError> {
         let guarded = !settings.allowed_origins.is_empty();
-        let builder = reqwest::Client::builder()
-            .dns_resolver(CarefulResolver)
-            .tls_backend_preconfigured(tls_settings(settings.ca_file.as_ref())?)
-            .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .timeout(settings.timeout)
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(8)
-            .http2_keep_alive_interval(ALIVE_EACH)
-            .http2_keep_alive_timeout(ALIVE_WITHIN)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30));
+        let tls = tls_settings(settings.ca_file.as_ref())?;
+        let client = |resolver| client(settings, tls.clone(), resolver);
         Ok(Self {
-            http: builder.build()?,
+            http: client(CarefulResolver::DELIVERIES)?,
+            of_forms: client(CarefulResolver::FORMS)?,
             allowed_origins: guarded.then(|| {
                 settings
                     .allowed_origins
@@ -159,7 +155,39 @@ impl Way {
     }
 }
 
+fn client(
+    settings: &RudderStack,
+    tls: rustls::ClientConfig,
+    resolver: CarefulResolver,
+) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .dns_resolver(resolver)
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .timeout(settings.timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(8)
+        .http2_keep_alive_interval(ALIVE_EACH)
+        .http2_keep_alive_timeout(ALIVE_WITHIN)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+        .build()
+}
+
 impl Connection {
+    const fn new(target: Result<Target, String>, http: reqwest::Client) -> Self {
+        Self {
+            http,
+            target,
+            used: AtomicBool::new(false),
+            skew: Mutex::new(None),
+        }
+    }
+
     /// Posts a batch and says what the answer means. Returns at the latest after `rudderstack.timeout`, twice that
     /// where a stale connection was met.
     pub async fn post(&self, body: &Body) -> Judged {

@@ -27,7 +27,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::{Service, Setup};
 use crate::config::Config;
 use crate::deliver::{self, Deliveries, is_trouble};
-use crate::event::{Destination, DestinationId, Timestamp};
+use crate::event::{Destination, DestinationId, Timestamp, lookup};
 use crate::looker::{
     self, ConverterRoom, GatewayProbe, Hub, LaneStatus, Parts, RunEnd, RunObserver, SettingsError, Trouble,
 };
@@ -165,6 +165,7 @@ pub async fn run(
     let listener = alerts
         .as_ref()
         .map_or_else(|| -> deliver::Listener { Arc::new(|_, _| {}) }, Alerts::listener);
+    lookup::configured(config.destinations.iter().map(|named| named.url.as_str()));
     let deliveries = Arc::new(Deliveries::begin(
         &store,
         client.clone(),
@@ -426,6 +427,7 @@ impl Reload<'_> {
                 Err(error) => tracing::error!(event = "rudderstack_not_changed", %error, "deliveries go on as before"),
             }
         }
+        lookup::configured(merged.destinations.iter().map(|named| named.url.as_str()));
         let named = merged.destinations.iter().map(destination_of).collect();
         self.service.reconfigure(named, merged.events.max_event_bytes);
         for named in &merged.destinations {
