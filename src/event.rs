@@ -4,6 +4,7 @@
 mod code;
 pub mod failure;
 pub mod hex;
+pub mod json;
 pub mod network;
 pub mod tls;
 pub mod uuid;

@@ -319,6 +319,30 @@ async fn a_listing_that_nobody_takes_to_its_end_stops() {
     assert_eq!((status, body.lines().count()), (StatusCode::OK, 20_000));
 }
 
+#[tokio::test]
+async fn what_was_stored_with_line_breaks_is_one_line_of_a_listing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let mut writer = store.begin(new_run(1)).unwrap();
+    let event = b"{\"type\":\"track\",\"userId\":\"u\",\"event\":\"e\",\"properties\":{\"a\":[\n{\"forged\":1}\n]},\"messageId\":\"m\"";
+    writer.event(1, true, event, &["u"]).unwrap();
+    writer.dead_row(2, "no id", b"{\"a\":\n{\"forged\":1}\n}").unwrap();
+    writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    let api = Api::new(service, None);
+    for (path, lines) in [
+        ("/api/events", 1),
+        ("/api/events?raw=true", 1),
+        ("/api/dead?lines=true", 1),
+    ] {
+        let (status, body) = ask(&api, Door::Socket, Request::get(path), "").await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(body.lines().count(), lines, "{path}: {body}");
+        assert!(body.contains("\"forged\":1"), "{path}: {body}");
+        let line: Value = serde_json::from_str(&body).unwrap();
+        assert!(line.is_object() || line.is_array(), "{path}");
+    }
+}
+
 #[test]
 fn a_replay_by_reference_shows_the_ids_that_it_sends() {
     let folder = tempfile::tempdir().unwrap();
