@@ -171,6 +171,9 @@ pub struct WriteKey(Arc<str>);
 pub type Secret = WriteKey;
 
 impl WriteKey {
+    /// The most bytes that a write key may have, wherever it is given: it is in each run's closing record.
+    pub const MOST_BYTES: usize = 1024;
+
     /// Takes the key as it came.
     pub fn new(key: impl Into<Arc<str>>) -> Self {
         Self(key.into())
@@ -221,6 +224,9 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// The most bytes that a data plane's URL may have, wherever it is given.
+    pub const MOST_URL_BYTES: usize = 2048;
+
     /// A data plane's URL as all keep and compare it: without trailing `/`, one `/v1/batch`, and trailing `/` before it.
     /// Settings hold all of these, for RudderStack's old documentation asks for the path.
     pub fn base_url(given: &str) -> &str {

@@ -396,6 +396,38 @@ fn a_replay_by_reference_shows_the_ids_that_it_sends() {
     assert_eq!((again.events, again.by_reference, again.pending), (0, false, 5));
 }
 
+/// A record that cannot be read at the next start costs the whole catalog.
+#[tokio::test]
+async fn a_rekey_takes_no_key_and_no_url_of_any_length() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (service, store) = service(folder.path());
+        store.resolve(&one()).unwrap();
+        let api = Api::new(service, None);
+        for (body, word) in [
+            (json!({"write_key": "k".repeat(600_000)}), "600000"),
+            (json!({"write_key": "k".repeat(1_025)}), "1025"),
+            (
+                json!({"write_key": "k", "url": format!("http://127.0.0.1/{}", "x".repeat(600_000))}),
+                "longer than 2048",
+            ),
+        ] {
+            let (status, answer) = post(&api, "/api/destinations/one/rekey", &body.to_string()).await;
+            let said = answer["error"].as_str().unwrap();
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{said}");
+            assert!(said.contains(word) && said.len() < 300, "{said}");
+        }
+        let longest = json!({"write_key": "k".repeat(1_024)}).to_string();
+        let (status, answer) = post(&api, "/api/destinations/one/rekey", &longest).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        store.keep_paused(&one().id, true).unwrap();
+        store.close().unwrap();
+    }
+    // With no findings.
+    let (_service, store) = service(folder.path());
+    assert!(store.destination(&one().id).unwrap().paused);
+}
+
 #[tokio::test]
 async fn a_rekey_counts_until_the_configuration_changes() {
     let folder = tempfile::tempdir().unwrap();

@@ -78,6 +78,7 @@
 //! | a request's head | about 64 KiB, 100 headers | 431 |
 //! | a request's body | twice `hub.max_attachment_bytes` and 1 MiB; at least 1 KiB/s after 30 s of waiting | a refusal, the connection is closed |
 //! | a request beside its attachment | 1 MiB, 100 levels | a refusal with the byte |
+//! | a write key; a data plane's URL | 1 KiB; 2 KiB, wherever they are given | a refusal |
 //! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 16 in files at once, more wait; the disk keeps `store.min_free` | a refusal that names the key |
 //! | requests without a good token | 100 in 10 s, 5 of them logged | 429 |
 //! | executes that cannot be read | 5 in 10 s are logged | a refusal each |
