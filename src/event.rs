@@ -91,6 +91,11 @@ impl RunId {
         Self(Ulid::from_parts(at.0 as u64, random & ((1 << 80) - 1)))
     }
 
+    /// When the run was received, as its id says.
+    pub fn received_at(self) -> Timestamp {
+        Timestamp(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
+    }
+
     /// The id's 16 bytes, big-endian: they sort as the ids do.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()
@@ -112,6 +117,10 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // 26 characters hold 130 bits: beyond 7 the first one would lose its highest.
+        if text.as_bytes().first().is_some_and(|first| *first > b'7') {
+            return Err(InvalidId);
+        }
         Ulid::from_string(&text.to_ascii_uppercase())
             .map(Self)
             .map_err(|_| InvalidId)
@@ -380,5 +389,11 @@ mod tests {
         let text = id.to_string();
         assert_eq!(text, text.to_ascii_lowercase());
         assert_eq!(text.parse::<RunId>().unwrap(), id);
+        assert_eq!(id.received_at(), Timestamp(1_700_000_000_000));
+        let highest = "7zzzzzzzzzzzzzzzzzzzzzzzzz";
+        assert_eq!(highest.parse::<RunId>().unwrap().to_string(), highest);
+        for none in ["8zzzzzzzzzzzzzzzzzzzzzzzzz", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "", "7zzz"] {
+            assert_eq!(none.parse::<RunId>(), Err(InvalidId), "{none}");
+        }
     }
 }

@@ -608,6 +608,35 @@ fn the_index_finds_what_a_search_by_hand_finds() {
 }
 
 #[test]
+fn the_run_with_the_highest_id_is_listed_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    store_run(&store, 1, 1, 10, |_| "u".to_owned());
+    let highest = RunId::from_bytes([0xff; 16]);
+    let mut writer = store
+        .begin(NewRun {
+            id: highest,
+            ..new_run(2)
+        })
+        .unwrap();
+    let event = b"{\"type\":\"track\",\"userId\":\"u\",\"event\":\"x\",\"messageId\":\"m\"";
+    writer.event(1, true, event, &["u"]).unwrap();
+    let listed = || {
+        let mut listed = Vec::new();
+        let mut visit = |run: crate::store::RunRecord| {
+            listed.push(run.id);
+            Ok(true)
+        };
+        service.each_run(None, None, &mut visit).unwrap();
+        (listed.len(), listed.first().copied())
+    };
+    assert_eq!(listed(), (2, Some(highest)), "while it is received");
+    writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    assert_eq!(listed(), (2, Some(highest)));
+    assert_eq!(service.run("7zzz").unwrap().id, highest);
+}
+
+#[test]
 fn the_lists_of_runs_are_what_the_records_say() {
     let folder = tempfile::tempdir().unwrap();
     let (service, store) = service(folder.path());
