@@ -152,12 +152,22 @@ pub struct DestinationId(pub Arc<str>);
 impl DestinationId {
     /// The id of a destination that has no name.
     pub fn of(url: &str, key: &WriteKey) -> Self {
+        Self::of_digest(&Self::digest(url, key))
+    }
+
+    /// What the id of a destination without a name is the beginning of: the whole is nobody else's.
+    pub fn digest(url: &str, key: &WriteKey) -> [u8; 32] {
         use sha2::Digest;
         let mut hash = sha2::Sha256::new();
         hash.update(url.as_bytes());
         hash.update([0x1f]);
         hash.update(key.expose().as_bytes());
-        Self(hex::hex(hash.finalize().get(..6).unwrap_or_default()).into())
+        hash.finalize().into()
+    }
+
+    /// The id that a digest begins with.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        Self(hex::hex(digest.get(..6).unwrap_or_default()).into())
     }
 
     /// The id as text.
