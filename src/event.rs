@@ -4,6 +4,7 @@
 mod code;
 pub mod failure;
 pub mod hex;
+pub mod json;
 pub mod lookup;
 pub mod network;
 pub mod printable;
@@ -92,6 +93,11 @@ impl RunId {
         Self(Ulid::from_parts(at.0 as u64, random & ((1 << 80) - 1)))
     }
 
+    /// When the run was received, as its id says.
+    pub fn received_at(self) -> Timestamp {
+        Timestamp(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
+    }
+
     /// The id's 16 bytes, big-endian: they sort as the ids do.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()
@@ -113,6 +119,10 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // 26 characters hold 130 bits: beyond 7 the first one would lose its highest.
+        if text.as_bytes().first().is_some_and(|first| *first > b'7') {
+            return Err(InvalidId);
+        }
         Ulid::from_string(&text.to_ascii_uppercase())
             .map(Self)
             .map_err(|_| InvalidId)
@@ -144,12 +154,22 @@ pub struct DestinationId(pub Arc<str>);
 impl DestinationId {
     /// The id of a destination that has no name.
     pub fn of(url: &str, key: &WriteKey) -> Self {
+        Self::of_digest(&Self::digest(url, key))
+    }
+
+    /// What the id of a destination without a name is the beginning of: the whole is nobody else's.
+    pub fn digest(url: &str, key: &WriteKey) -> [u8; 32] {
         use sha2::Digest;
         let mut hash = sha2::Sha256::new();
         hash.update(url.as_bytes());
         hash.update([0x1f]);
         hash.update(key.expose().as_bytes());
-        Self(hex::hex(hash.finalize().get(..6).unwrap_or_default()).into())
+        hash.finalize().into()
+    }
+
+    /// The id that a digest begins with.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        Self(hex::hex(digest.get(..6).unwrap_or_default()).into())
     }
 
     /// The id as text.
@@ -177,6 +197,9 @@ pub struct WriteKey(Arc<str>);
 pub type Secret = WriteKey;
 
 impl WriteKey {
+    /// The most bytes that a write key may have, wherever it is given: it is in each run's closing record.
+    pub const MOST_BYTES: usize = 1024;
+
     /// Takes the key as it came.
     pub fn new(key: impl Into<Arc<str>>) -> Self {
         Self(key.into())
@@ -227,6 +250,9 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// The most bytes that a data plane's URL may have, wherever it is given.
+    pub const MOST_URL_BYTES: usize = 2048;
+
     /// A data plane's URL as all keep and compare it: without trailing `/`, one `/v1/batch`, and trailing `/` before it.
     /// Settings hold all of these, for RudderStack's old documentation asks for the path.
     pub fn base_url(given: &str) -> &str {
@@ -380,5 +406,11 @@ mod tests {
         let text = id.to_string();
         assert_eq!(text, text.to_ascii_lowercase());
         assert_eq!(text.parse::<RunId>().unwrap(), id);
+        assert_eq!(id.received_at(), Timestamp(1_700_000_000_000));
+        let highest = "7zzzzzzzzzzzzzzzzzzzzzzzzz";
+        assert_eq!(highest.parse::<RunId>().unwrap().to_string(), highest);
+        for none in ["8zzzzzzzzzzzzzzzzzzzzzzzzz", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "", "7zzz"] {
+            assert_eq!(none.parse::<RunId>(), Err(InvalidId), "{none}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::event::json::one_line;
 use crate::event::{Code, RunId, Timestamp};
 use crate::store::{self, EventState as Stored, Mended, RunList, RunRecord, StoredEvent};
 
@@ -349,7 +350,8 @@ pub(super) fn shown(letter: store::DeadLetter) -> Result<DeadLetter, Fault> {
 }
 
 fn raw(json: &[u8]) -> Result<Box<RawValue>, Fault> {
-    let text = String::from_utf8_lossy(json).into_owned();
+    // Rows that were kept before had the line breaks that they came with.
+    let text = String::from_utf8_lossy(&one_line(json)).into_owned();
     match RawValue::from_string(text) {
         Ok(raw) => Ok(raw),
         Err(_) => {

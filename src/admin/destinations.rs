@@ -1,7 +1,7 @@
 //! An operator's word to a destination: pause, resume, retry, rekey, probe.
 
 use crate::deliver::State;
-use crate::event::{DestinationId, Timestamp, WriteKey};
+use crate::event::{Destination, DestinationId, Timestamp, WriteKey};
 use crate::rudderstack::{DataPlane, Probe};
 
 use super::views::{DestinationChange, DestinationStatus, Probed};
@@ -92,6 +92,19 @@ impl Service {
         if key.expose().trim().is_empty() || key.expose().contains(char::is_control) {
             return Err(Fault::usage("the write key is empty or holds control characters"));
         }
+        if key.expose().len() > WriteKey::MOST_BYTES {
+            return Err(Fault::usage(format!(
+                "the write key has {} bytes, and {} are the most that a key may have: copy it again from the source's Setup tab",
+                key.expose().len(),
+                WriteKey::MOST_BYTES
+            )));
+        }
+        if url.as_ref().is_some_and(|url| url.len() > Destination::MOST_URL_BYTES) {
+            return Err(Fault::usage(format!(
+                "`url` is longer than {} bytes: it is the data plane's URL alone, like https://rudder.example.com",
+                Destination::MOST_URL_BYTES
+            )));
+        }
         let url = url
             .map(|url| DataPlane::parse(&url).map(|plane| plane.base().to_owned()))
             .transpose()
@@ -101,7 +114,7 @@ impl Service {
         self.inner.lanes.rekeyed(destination).await
     }
 
-    async fn blocking_destination(&self, text: &str) -> Result<crate::event::Destination, Fault> {
+    async fn blocking_destination(&self, text: &str) -> Result<Destination, Fault> {
         let (service, text) = (self.clone(), text.to_owned());
         super::api::blocking(move || {
             let destination = service.destination(&text)?;

@@ -1,6 +1,7 @@
 //! `events`, and the walk over a selection's rows that audit, replay and trace share. Bounded memory: the list of the
 //! selected runs' ids, and one chunk.
 
+use crate::event::json::one_line;
 use crate::store::{EventState as Stored, RunKind, RunRecord, RunState, StoredEvent, UserSearch};
 
 use super::out::to_json;
@@ -78,7 +79,8 @@ impl Service {
             let walked = walk.each(&run, &mut |row| {
                 let Some(event) = row.event else { return out.is_wanted() };
                 json.clear();
-                json.extend_from_slice(event);
+                // Events that were stored before had the line breaks of their rows.
+                json.extend_from_slice(&one_line(event));
                 json.push(b'}');
                 if raw {
                     json.push(b'\n');

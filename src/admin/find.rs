@@ -156,8 +156,7 @@ impl Service {
 
     fn page_of(&self, list: RunList, before: Option<RunId>) -> Result<Vec<(RunId, Option<RunRecord>)>, Fault> {
         if list == RunList::All {
-            let before = before.unwrap_or(RunId(Ulid(u128::MAX)));
-            let page = self.store().runs(Some(before), PAGE)?;
+            let page = self.store().runs(before, PAGE)?;
             return Ok(page.into_iter().map(|run| (run.id, Some(run))).collect());
         }
         let ids = self.store().listed(list, before, PAGE)?;

@@ -16,6 +16,9 @@ use super::mend::{Demands, derived_message_id, take};
 use super::views::Imported;
 use super::{Fault, Kind, Service};
 
+/// A run's id may be ahead of this machine's clock by so many milliseconds: clocks differ, and no run comes from the future.
+const AHEAD: u64 = 86_400_000;
+
 /// What an import needs to know.
 #[derive(Debug, Clone)]
 pub struct ImportOrder {
@@ -115,6 +118,13 @@ impl Import<'_> {
             return self.bare(&place, raw);
         };
         let run: RunId = run.parse().map_err(|_| bad("its run is no id"))?;
+        if run.received_at() > self.order.now.plus(AHEAD) {
+            return Err(bad(&format!(
+                "the time in the id of run {run} is more than a day ahead of this machine's clock, and it would stand before \
+                 all others in each list; import the events alone, as `events --raw` writes them, and they become a run of \
+                 today"
+            )));
+        }
         let row: u64 = object
             .member("row")
             .and_then(|row| row.get().parse().ok())
@@ -288,5 +298,27 @@ mod tests {
         // Now it is here.
         let again = import(&service, &better).unwrap();
         assert_eq!((again.events, again.skipped), (0, vec![id]));
+    }
+
+    #[test]
+    fn a_run_of_another_time_than_its_own_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (service, store) = service(folder.path());
+        let line = |id: &str| {
+            format!(
+                "{{\"run\":\"{id}\",\"row\":1,\"event\":{{\"type\":\"track\",\"userId\":\"u\",\"event\":\"e\"}}}}\n"
+            )
+        };
+        let ahead = |milliseconds: u64| crate::event::RunId::new(NOW.plus(milliseconds), 7).to_string();
+        for (id, word) in [
+            ("7zzzzzzzzzzzzzzzzzzzzzzzzz", "more than a day"),
+            ("8zzzzzzzzzzzzzzzzzzzzzzzzz", "no id"),
+            (&ahead(super::AHEAD + 1), "more than a day"),
+        ] {
+            let fault = import(&service, &line(id)).unwrap_err();
+            assert!(fault.message.contains(word), "{}", fault.message);
+        }
+        assert_eq!(store.runs(None, 10).unwrap(), []);
+        assert_eq!(import(&service, &line(&ahead(super::AHEAD))).unwrap().events, 1);
     }
 }

@@ -47,41 +47,9 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
     }
 }
 
-/// JSON without the white space between its parts.
-pub(super) fn compact(json: &str, out: &mut Vec<u8>) {
-    let mut in_text = false;
-    let mut escaped = false;
-    for byte in json.bytes() {
-        if in_text {
-            out.push(byte);
-            if escaped {
-                escaped = false;
-            } else if byte == b'\\' {
-                escaped = true;
-            } else if byte == b'"' {
-                in_text = false;
-            }
-        } else if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-            in_text = byte == b'"';
-            out.push(byte);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn compact_changes_nothing_but_white_space(text in "[ -~\\n]{0,20}", number in any::<i64>()) {
-            let value = serde_json::json!({"a": [text, {"b \\": number}], "": null});
-            let mut out = Vec::new();
-            compact(&serde_json::to_string_pretty(&value).unwrap(), &mut out);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
-        }
-    }
 
     #[test]
     fn the_last_of_equal_keys_counts() {

@@ -5,9 +5,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::event::Action;
+use crate::event::json::compact;
 
 use super::Fault;
-use super::json_object::{RawObject, compact};
+use super::json_object::RawObject;
 
 /// The deepest nesting that is taken, as in the conversion.
 const MAX_DEPTH: usize = 64;
@@ -111,7 +112,7 @@ fn stored_form(object: &RawObject<'_>, message_id: &str) -> Result<Vec<u8>, Faul
         if key == "context" {
             put_context(value, &mut stored)?;
         } else {
-            compact(value.get(), &mut stored);
+            compact(value.get().as_bytes(), &mut stored);
         }
     }
     stored.extend_from_slice(b",\"messageId\":");
@@ -130,17 +131,17 @@ fn put_context(context: &RawValue, out: &mut Vec<u8>) -> Result<(), Fault> {
             }
             out.extend_from_slice(&super::out::to_json(key)?);
             out.push(b':');
-            compact(value.get(), out);
+            compact(value.get().as_bytes(), out);
         }
         Ok(())
     };
     let Ok(object) = serde_json::from_str::<RawObject<'_>>(context.get()) else {
-        compact(context.get(), out);
+        compact(context.get().as_bytes(), out);
         return Ok(());
     };
     let sources = object.member("sources").map(RawValue::get);
     let Some(Ok(sources)) = sources.map(serde_json::from_str::<RawObject<'_>>) else {
-        compact(context.get(), out);
+        compact(context.get().as_bytes(), out);
         return Ok(());
     };
     put(&object, &["sources"], out)?;

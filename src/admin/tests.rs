@@ -319,6 +319,30 @@ async fn a_listing_that_nobody_takes_to_its_end_stops() {
     assert_eq!((status, body.lines().count()), (StatusCode::OK, 20_000));
 }
 
+#[tokio::test]
+async fn what_was_stored_with_line_breaks_is_one_line_of_a_listing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let mut writer = store.begin(new_run(1)).unwrap();
+    let event = b"{\"type\":\"track\",\"userId\":\"u\",\"event\":\"e\",\"properties\":{\"a\":[\n{\"forged\":1}\n]},\"messageId\":\"m\"";
+    writer.event(1, true, event, &["u"]).unwrap();
+    writer.dead_row(2, "no id", b"{\"a\":\n{\"forged\":1}\n}").unwrap();
+    writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    let api = Api::new(service, None);
+    for (path, lines) in [
+        ("/api/events", 1),
+        ("/api/events?raw=true", 1),
+        ("/api/dead?lines=true", 1),
+    ] {
+        let (status, body) = ask(&api, Door::Socket, Request::get(path), "").await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(body.lines().count(), lines, "{path}: {body}");
+        assert!(body.contains("\"forged\":1"), "{path}: {body}");
+        let line: Value = serde_json::from_str(&body).unwrap();
+        assert!(line.is_object() || line.is_array(), "{path}");
+    }
+}
+
 #[test]
 fn a_replay_by_reference_shows_the_ids_that_it_sends() {
     let folder = tempfile::tempdir().unwrap();
@@ -370,6 +394,38 @@ fn a_replay_by_reference_shows_the_ids_that_it_sends() {
         )
         .unwrap();
     assert_eq!((again.events, again.by_reference, again.pending), (0, false, 5));
+}
+
+/// A record that cannot be read at the next start costs the whole catalog.
+#[tokio::test]
+async fn a_rekey_takes_no_key_and_no_url_of_any_length() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (service, store) = service(folder.path());
+        store.resolve(&one()).unwrap();
+        let api = Api::new(service, None);
+        for (body, word) in [
+            (json!({"write_key": "k".repeat(600_000)}), "600000"),
+            (json!({"write_key": "k".repeat(1_025)}), "1025"),
+            (
+                json!({"write_key": "k", "url": format!("http://127.0.0.1/{}", "x".repeat(600_000))}),
+                "longer than 2048",
+            ),
+        ] {
+            let (status, answer) = post(&api, "/api/destinations/one/rekey", &body.to_string()).await;
+            let said = answer["error"].as_str().unwrap();
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{said}");
+            assert!(said.contains(word) && said.len() < 300, "{said}");
+        }
+        let longest = json!({"write_key": "k".repeat(1_024)}).to_string();
+        let (status, answer) = post(&api, "/api/destinations/one/rekey", &longest).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        store.keep_paused(&one().id, true).unwrap();
+        store.close().unwrap();
+    }
+    // With no findings.
+    let (_service, store) = service(folder.path());
+    assert!(store.destination(&one().id).unwrap().paused);
 }
 
 #[tokio::test]
@@ -549,6 +605,35 @@ fn the_index_finds_what_a_search_by_hand_finds() {
         assert_eq!(audited["rows"], json!(by_hand.len()));
     }
     messages_are_found(&service, &runs);
+}
+
+#[test]
+fn the_run_with_the_highest_id_is_listed_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    store_run(&store, 1, 1, 10, |_| "u".to_owned());
+    let highest = RunId::from_bytes([0xff; 16]);
+    let mut writer = store
+        .begin(NewRun {
+            id: highest,
+            ..new_run(2)
+        })
+        .unwrap();
+    let event = b"{\"type\":\"track\",\"userId\":\"u\",\"event\":\"x\",\"messageId\":\"m\"";
+    writer.event(1, true, event, &["u"]).unwrap();
+    let listed = || {
+        let mut listed = Vec::new();
+        let mut visit = |run: crate::store::RunRecord| {
+            listed.push(run.id);
+            Ok(true)
+        };
+        service.each_run(None, None, &mut visit).unwrap();
+        (listed.len(), listed.first().copied())
+    };
+    assert_eq!(listed(), (2, Some(highest)), "while it is received");
+    writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    assert_eq!(listed(), (2, Some(highest)));
+    assert_eq!(service.run("7zzz").unwrap().id, highest);
 }
 
 #[test]

@@ -94,6 +94,12 @@ impl<'a> Reading<'a> {
         });
         let url = self.required("url", |given| {
             let url = given.text()?;
+            if url.len() > Destination::MOST_URL_BYTES {
+                return refuse(format!(
+                    "is longer than {} bytes; it is the data plane's URL alone, such as \"https://rudder.corp.example\"",
+                    Destination::MOST_URL_BYTES
+                ));
+            }
             base_url(&url).map_or_else(refuse, |_| Ok(Destination::base_url(&url).to_owned()))
         });
         let write_key = self.write_key();
@@ -146,6 +152,17 @@ impl<'a> Reading<'a> {
             self.refuse(
                 at,
                 "must be one write key: not empty, no white space, no colon (the value is not shown)".to_owned(),
+            );
+            return None;
+        }
+        if key.len() > WriteKey::MOST_BYTES {
+            self.refuse(
+                at,
+                format!(
+                    "has {} bytes, and a write key has at most {} (the value is not shown)",
+                    key.len(),
+                    WriteKey::MOST_BYTES
+                ),
             );
             return None;
         }

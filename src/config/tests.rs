@@ -207,6 +207,23 @@ fn each_mistake_is_named_with_line_key_and_remedy() {
 }
 
 #[test]
+fn keys_and_urls_of_any_length_are_refused() {
+    let destination = |url: &str, key: &str| {
+        error_of(&format!(
+            "[[destinations]]\nname = \"a\"\nurl = \"{url}\"\nwrite_key = \"{key}\""
+        ))
+    };
+    assert_eq!(
+        destination("https://r.example", &"k".repeat(1025)),
+        "4: destinations[0].write_key: has 1025 bytes, and a write key has at most 1024 (the value is not shown)"
+    );
+    assert_eq!(
+        destination(&format!("https://r.example/{}", "x".repeat(2048)), "k"),
+        "3: destinations[0].url: is longer than 2048 bytes; it is the data plane's URL alone, such as \"https://rudder.corp.example\""
+    );
+}
+
+#[test]
 fn all_mistakes_come_at_once_in_the_order_of_lines() {
     let errors = errors_of("[store]\nmax_bytes = 3\n[hub]\nmax_runs = -1\nlabel = \"\"\n[nope]\n");
     let lines: Vec<&str> = errors.iter().map(|error| error.split(": ").next().unwrap()).collect();

@@ -13,6 +13,7 @@ use super::text;
 use super::time::Zone;
 use super::{Provenance, RunContext};
 use crate::config::{AnonymousId, Events, NullValue};
+use crate::event::json::one_line;
 use crate::event::uuid::{MESSAGES, namespace, uuid, uuid_text};
 use crate::event::{Action, Timestamp};
 
@@ -250,7 +251,7 @@ impl Template {
                     Some(null) => null,
                     None => continue,
                 },
-                Cell::Text(span) | Cell::Number(span) | Cell::Boolean(span) | Cell::Compound(span) if !span.odd => {
+                Cell::Text(span) | Cell::Number(span) | Cell::Boolean(span) if !span.odd => {
                     span.of(row.text).as_bytes()
                 }
                 _ => {
@@ -298,8 +299,15 @@ fn write_cell(cell: Cell, row: Scanned<'_>, out: &mut Vec<u8>) {
             );
         }
         Cell::Boolean(span) => out.extend_from_slice(span.of(row.text).as_bytes()),
-        Cell::Compound(span) if span.odd => mend_compound(span.of(row.text), out),
-        Cell::Compound(span) => out.extend_from_slice(span.of(row.text).as_bytes()),
+        Cell::Compound(span) => {
+            // Listings have one event a line, so that whoever writes the cell must not begin another.
+            let json = one_line(span.of(row.text).as_bytes());
+            if span.odd {
+                mend_compound(&String::from_utf8_lossy(&json), out);
+            } else {
+                out.extend_from_slice(&json);
+            }
+        }
         Cell::Pivots { first, last } => {
             let leaves = row.leaves.get(first as usize..last as usize).unwrap_or_default();
             for (position, leaf) in leaves.iter().enumerate() {

@@ -127,7 +127,7 @@ pub trait Rows {
         identity: Identity<'_>,
     ) -> Result<(), Self::Error>;
 
-    /// A row that could not become an event, as it came, and why.
+    /// A row that could not become an event, as it came but for line breaks between its parts, and why.
     fn dead_row(&mut self, row: u64, reason: &str, row_json: &[u8]) -> Result<(), Self::Error>;
 
     /// Raw bytes of rows that came before `fields`, to be kept until they can be converted.

@@ -7,6 +7,7 @@ use super::event::{Scanned, Template};
 use super::row::{Keys, Scanner};
 use super::scan::{self, Stop};
 use super::{Identity, Rows, Stopped};
+use crate::event::json::one_line;
 
 /// What turns rows into events, and counts them.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ impl Sink {
             }
             Err(reason) => {
                 self.dead_rows += 1;
-                rows.dead_row(number, &reason, text.as_bytes()).map_err(Stopped::Rows)?;
+                rows.dead_row(number, &reason, &one_line(text.as_bytes()))
+                    .map_err(Stopped::Rows)?;
                 if self.first_dead_rows.len() < 3 {
                     self.first_dead_rows.push((number, reason));
                 }

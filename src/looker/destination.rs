@@ -7,8 +7,7 @@ use super::request::Request;
 use crate::config::NamedDestination;
 use crate::event::{Destination, DestinationId, WriteKey};
 
-/// The longest URL of a data plane.
-const MAX_URL_BYTES: usize = 2048;
+const MAX_URL_BYTES: usize = Destination::MOST_URL_BYTES;
 
 /// The form's field.
 pub(super) const FIELD: &str = "destination";
@@ -87,7 +86,7 @@ pub(super) fn choose(
     };
     let key = setting(WRITE_KEY)?;
     let url = setting(SERVER_URL)?;
-    if key.len() > 1024 || key.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+    if key.len() > WriteKey::MOST_BYTES || key.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
         return Err(DestinationError::BadKey);
     }
     if url.len() > MAX_URL_BYTES {

@@ -26,9 +26,10 @@
 //!
 //! * **the network.** Connections and requests, within the limits below. Connections that ask for nothing give way to new
 //!   ones, so that they keep nobody out; what has a request in hand is never cut for them.
-//! * **Looker's token.** He can send events of his making, under keys that he knows or to named destinations; fill the
-//!   store up to `store.max_bytes`; make up to 4096 destinations; occupy `hub.max_runs` for `hub.run_timeout` where an
-//!   allowed Looker serves him slowly (give each Looker a token of its own, as each `pintle token` prints, and set
+//! * **Looker's token.** He can send events of his making, under keys that he knows or to named destinations (the id
+//!   of a destination has 48 bits, so the whole digest of URL and key is compared before a run goes to one); fill the
+//!   store up to `store.max_bytes`, which pushes out history, but by runs that fail only up to a quarter of it; make up
+//!   to 4096 destinations; occupy `hub.max_runs` for `hub.run_timeout` where an allowed Looker serves him slowly (give each Looker a token of its own, as each `pintle token` prints, and set
 //!   `hub.max_runs_per_token`: then the others keep their places); learn from the form whether a write key is good, and the first words that a data
 //!   plane answers to it, so also what else answers POST on pintle's network: set `rudderstack.allowed_origins` where that
 //!   matters. Exchange a token that was seen: a new `hub.secret`, the old one in `hub.previous_secrets` until Looker has the
@@ -81,6 +82,7 @@
 //! | a request's head | about 64 KiB, 100 headers | 431 |
 //! | a request's body | twice `hub.max_attachment_bytes` and 1 MiB; at least 1 KiB/s after 30 s of waiting | a refusal, the connection is closed |
 //! | a request beside its attachment | 1 MiB, 100 levels | a refusal with the byte |
+//! | a write key; a data plane's URL | 1 KiB; 2 KiB, wherever they are given | a refusal |
 //! | an attachment | `hub.max_attachment_bytes` = 1 GiB; 32 in files at once, of one token 16, more wait; the disk keeps `store.min_free` | a refusal that names the key |
 //! | a request until it has come in whole | `hub.run_timeout`; a form's 60 s | a refusal |
 //! | requests that have not come in whole | 64 MiB of memory in all, of one token half of it, beside 16 KiB of each; more wait 10 s | a refusal: send it again |

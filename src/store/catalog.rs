@@ -12,6 +12,7 @@
 //! | `o` run | a run that was open when a segment was sealed |
 //! | `d` destination | URL, key, name, number, pause, learned limits |
 //! | `k` id | another id of a destination, after a rekey |
+//! | `k` id U+001F | the whole digest of the URL and key that made an id, after a rekey |
 //! | `q` number line commit | what waits for a destination, in order |
 //! | `n` number | what waits for a destination, written by a stop, removed by the next start |
 //! | `c` number line | how far a destination's line is |

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use subtle::ConstantTimeEq;
+
 use super::catalog::Changes;
 use super::commit::ClosedDestination;
 use super::error::{Error, Result};
@@ -118,15 +120,53 @@ impl Inner {
         let target = self.catalog.get_bytes(&keys::alias(destination.id.as_str()))?;
         if let Some(target) = target.and_then(|bytes| String::from_utf8(bytes).ok()) {
             let state = self.destination_state(&DestinationId(target.into()))?;
+            self.check_claim(&state, destination)?;
             return Ok(state.record.with(|record| to_destination(record)));
         }
         let known = self.destinations.with(|all| all.get(&destination.id).cloned());
         if let Some(state) = known {
+            self.check_claim(&state, destination)?;
             self.follow_configuration(&state, destination)?;
             return Ok(state.record.with(|record| to_destination(record)));
         }
         self.register(destination)?;
         Ok(destination.clone())
+    }
+
+    /// Refuses a URL and key that only share an id, 48 bits, with those that are known under it: whoever computes such a
+    /// pair would send as another source, or get another's rows. What says an id that is not made of its URL and key comes
+    /// from here and was looked up before.
+    fn check_claim(&self, state: &DestinationState, destination: &Destination) -> Result<()> {
+        let claimed = DestinationId::digest(&destination.url, &destination.write_key);
+        if destination.name.is_some() || DestinationId::of_digest(&claimed) != destination.id {
+            return Ok(());
+        }
+        let known = match self.catalog.get_bytes(&keys::whole_digest(destination.id.as_str()))? {
+            Some(known) => known,
+            None => {
+                let (url, key) = state
+                    .record
+                    .with(|record| (record.url.clone(), WriteKey::new(record.key.as_str())));
+                let now = DestinationId::digest(&url, &key);
+                // One that was rekeyed before digests were kept, or made again from the segments: nobody knows.
+                if DestinationId::of_digest(&now) != destination.id {
+                    return Ok(());
+                }
+                now.to_vec()
+            }
+        };
+        if bool::from(claimed.as_slice().ct_eq(&known)) {
+            return Ok(());
+        }
+        tracing::error!(destination = %destination.id, "destination_id_of_another_url_and_key");
+        Err(Error::Refused {
+            what: format!(
+                "the URL and write key of this action have the id {}, which another URL and key have here already; that does \
+                 not happen by chance: see who set them (`pintle destinations`), or name this destination in [[destinations]] \
+                 of the configuration",
+                destination.id
+            ),
+        })
     }
 
     /// A named destination may have got another URL or key in the configuration: that is what counts from now on. One that

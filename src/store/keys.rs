@@ -123,6 +123,11 @@ pub(super) fn alias(id: &str) -> Vec<u8> {
     join(&[ALIASES, id.as_bytes()])
 }
 
+/// The whole digest that an id is the beginning of.
+pub(super) fn whole_digest(id: &str) -> Vec<u8> {
+    join(&[ALIASES, id.as_bytes(), &[0x1f]])
+}
+
 pub(super) fn line(number: Number, line: Line) -> Vec<u8> {
     join(&[b"q", &number.to_be_bytes(), &[line.byte()]])
 }

@@ -30,11 +30,18 @@ impl Inner {
             changed.key = key.expose().to_owned();
             let mut changes = Changes::new();
             changes.put(keys::destination(id.as_str()), &changed)?;
-            let under_new_key = DestinationId::of(&changed.url, key);
+            // Its id stays that of the key it came with, which is known no more but for this.
+            let before = DestinationId::digest(&record.url, &WriteKey::new(record.key.as_str()));
+            if DestinationId::of_digest(&before) == record.id {
+                changes.put_bytes(keys::whole_digest(record.id.as_str()), before.to_vec());
+            }
+            let digest = DestinationId::digest(&changed.url, key);
+            let under_new_key = DestinationId::of_digest(&digest);
             // One that is a destination already keeps its own backlog and accounts.
             let known = self.destinations.with(|all| all.contains_key(&under_new_key));
             if !known {
                 changes.put_bytes(keys::alias(under_new_key.as_str()), id.as_str().as_bytes().to_vec());
+                changes.put_bytes(keys::whole_digest(under_new_key.as_str()), digest.to_vec());
             }
             self.catalog.apply(changes)?;
             *record = changed.clone();

@@ -9,6 +9,7 @@ use super::chunk::{Builder, CHUNK_BYTES, Packed};
 use super::commit::Closed;
 use super::error::{Error, Result};
 use super::run::{Closing, NewRun, RunRecord, RunState};
+use super::space::Uncommitted;
 use super::spool::Spool;
 use super::writer::Command;
 use crate::event::Timestamp;
@@ -25,6 +26,8 @@ pub struct RunWriter {
     run: NewRun,
     builder: Builder,
     spool: Option<Spool>,
+    /// What is in it.
+    in_spool: Uncommitted,
     /// Spooled since room was last looked for.
     spooled: u64,
     events: u64,
@@ -36,12 +39,16 @@ pub struct RunWriter {
     packed_bytes: usize,
     /// Chunks that went to the writer.
     chunks: u32,
+    /// Their bytes.
+    handed: Uncommitted,
     ended: bool,
 }
 
 impl RunWriter {
     pub(super) fn new(store: Arc<Inner>, run: NewRun) -> Result<Self> {
         Ok(Self {
+            in_spool: Uncommitted::new(Arc::clone(&store)),
+            handed: Uncommitted::new(Arc::clone(&store)),
             store,
             run,
             builder: Builder::new()?,
@@ -77,9 +84,10 @@ impl RunWriter {
     pub fn spool(&mut self, raw_rows: &[u8]) -> Result<()> {
         // What is spooled is nowhere counted, but the disk's last bytes are not for it either.
         self.spooled += raw_rows.len() as u64;
+        self.in_spool.add(raw_rows.len() as u64);
         if self.spooled >= SPOOLED_BETWEEN_LOOKS {
             self.spooled = 0;
-            self.store.check_room()?;
+            self.check_room()?;
         }
         let folder = self.store.spool_folder();
         let failed = |error| Error::io("failed to spool rows to", &folder, &error);
@@ -94,6 +102,7 @@ impl RunWriter {
 
     /// All raw rows again, in order.
     pub fn unspool(&mut self) -> Result<Box<dyn std::io::Read + Send>> {
+        self.in_spool.clear();
         match self.spool.take() {
             Some(spool) => spool
                 .read()
@@ -200,12 +209,17 @@ impl RunWriter {
         self.hand_over()
     }
 
+    fn check_room(&self) -> Result<()> {
+        self.store.check_room_for(self.handed.bytes + self.in_spool.bytes)
+    }
+
     /// What is packed goes to the writer, where the disk has room for it.
     fn hand_over(&mut self) -> Result<()> {
         if self.packed.is_empty() {
             return Ok(());
         }
-        self.store.check_room()?;
+        self.check_room()?;
+        self.handed.add(self.packed_bytes as u64);
         let (sequence, packed) = (self.chunks, std::mem::take(&mut self.packed));
         self.chunks += packed.len() as u32;
         self.packed_bytes = 0;

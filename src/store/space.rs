@@ -1,6 +1,8 @@
-//! Room: how much is stored, how much is free, and the refusal of a run where either limit is reached.
+//! Room: how much is stored, how much is free, and the refusal of a run where either limit is reached. History gives way
+//! to new events, but to those of runs that may yet fail only so far.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::error::{Error, Result};
@@ -9,6 +11,12 @@ use crate::event::Timestamp;
 
 /// What is needed beyond a limit before runs are taken again after the disk was full.
 const ROOM_TO_GO_ON: u64 = 16 << 20;
+
+/// History gives way to what runs have written that are not committed yet while that is at most this part of
+/// `store.max_bytes`: a run that fails has pushed out no more, however often it is sent, and what it leaves goes first.
+const UNCOMMITTED_PART: u64 = 4;
+/// And to a run that has not written more than this part, whatever the others have.
+const SMALL_PART: u64 = 64;
 
 /// Bytes of the store and of its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +37,10 @@ pub struct Space {
 
 /// A limit that is reached.
 struct Shortage {
-    /// Which, and what to do.
-    what: String,
+    /// Which.
+    reached: String,
+    /// And what to do, where no history gives way.
+    remedy: &'static str,
     /// By how many bytes.
     missing: u64,
 }
@@ -60,10 +70,17 @@ impl Inner {
 
     /// Refuses where there is no room, after history has given way; remembers since when.
     pub(super) fn check_room(&self) -> Result<()> {
+        self.check_room_for(0)
+    }
+
+    /// The same for a run that has written so many bytes and is not committed yet.
+    pub(super) fn check_room_for(&self, written: u64) -> Result<()> {
         self.check_running()?;
         let mut shortage = self.shortage()?;
+        let mut history = true;
         if shortage.is_some() {
-            self.make_room(Timestamp::now(), || {
+            history = self.is_worth_history(written);
+            self.make_room(Timestamp::now(), history, || {
                 Ok(self.shortage()?.map(|shortage| shortage.missing))
             })?;
             shortage = self.shortage()?;
@@ -72,10 +89,29 @@ impl Inner {
             self.full_since.with(|since| *since = None);
             return Ok(());
         };
+        if !history {
+            // Others are still taken: the store is not full for them.
+            return Err(Error::Full {
+                what: format!(
+                    "{}; {} were written by runs that are not committed yet, and history gives way to at most {} of those: \
+                     send fewer rows at once, or raise store.max_bytes",
+                    shortage.reached,
+                    megabytes(self.uncommitted_bytes.load(Ordering::Relaxed)),
+                    megabytes(self.settings().max_bytes / UNCOMMITTED_PART)
+                ),
+            });
+        }
         let since = self.full_since.with(|since| *since.get_or_insert_with(Timestamp::now));
         Err(Error::Full {
-            what: format!("{} (full since {since})", shortage.what),
+            what: format!("{}{} (full since {since})", shortage.reached, shortage.remedy),
         })
+    }
+
+    /// Whether history gives way to a run that has written so many bytes and may yet fail.
+    fn is_worth_history(&self, written: u64) -> bool {
+        let max_bytes = self.settings().max_bytes;
+        written <= max_bytes / SMALL_PART
+            || self.uncommitted_bytes.load(Ordering::Relaxed) <= max_bytes / UNCOMMITTED_PART
     }
 
     fn shortage(&self) -> Result<Option<Shortage>> {
@@ -83,49 +119,77 @@ impl Inner {
         let (max_bytes, min_free) = (self.settings().max_bytes, self.settings().min_free);
         if let Some(error) = self.disk_full.with(|full| full.clone()) {
             return Ok(Some(Shortage {
-                what: format!(
-                    "the disk of {} is full ({error}); make room on it, pintle then goes on by itself",
-                    self.settings().path.display()
-                ),
+                reached: format!("the disk of {} is full ({error})", self.settings().path.display()),
+                remedy: "; make room on it, pintle then goes on by itself",
                 missing: min_free.saturating_sub(free).max(ROOM_TO_GO_ON),
             }));
         }
         if stored >= max_bytes {
             return Ok(Some(Shortage {
-                what: format!(
-                    "{} of store.max_bytes = {} are used, and no history is left to give way; let the backlog drain, drop \
-                     dead letters, or raise store.max_bytes",
+                reached: format!(
+                    "{} of store.max_bytes = {} are used",
                     megabytes(stored),
                     megabytes(max_bytes)
                 ),
+                remedy: ", and no history is left to give way; let the backlog drain, drop dead letters, or raise store.max_bytes",
                 missing: (stored - max_bytes).max(1),
             }));
         }
         if free < min_free {
             return Ok(Some(Shortage {
-                what: format!(
-                    "{} are free on the disk of {} and store.min_free = {} must stay free; make room on the disk",
+                reached: format!(
+                    "{} are free on the disk of {} and store.min_free = {} must stay free",
                     megabytes(free),
                     self.settings().path.display(),
                     megabytes(min_free)
                 ),
+                remedy: "; make room on the disk",
                 missing: min_free - free,
             }));
         }
         let missing = self.catalog.ballast.take(free, min_free);
         if missing > 0 {
             return Ok(Some(Shortage {
-                what: format!(
-                    "only {} are free on the disk of {}, and {} more are needed to open the store again on a full disk; make \
-                     room on the disk",
+                reached: format!(
+                    "only {} are free on the disk of {}, and {} more are needed to open the store again on a full disk",
                     megabytes(free),
                     self.settings().path.display(),
                     megabytes(missing)
                 ),
+                remedy: "; make room on the disk",
                 missing,
             }));
         }
         Ok(None)
+    }
+}
+
+/// Bytes that a run has written and that count as uncommitted until this is dropped.
+pub(super) struct Uncommitted {
+    store: Arc<Inner>,
+    pub(super) bytes: u64,
+}
+
+impl Uncommitted {
+    pub(super) const fn new(store: Arc<Inner>) -> Self {
+        Self { store, bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.store.uncommitted_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// They are gone.
+    pub(super) fn clear(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.store.uncommitted_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Uncommitted {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Inner {
     /// Of the sealed segments, as the last sweep saw it.
     pub(super) history_bytes: AtomicU64,
     pub(super) catalog_bytes: AtomicU64,
+    /// Of all runs that are being received: see `space`.
+    pub(super) uncommitted_bytes: AtomicU64,
     pub(super) full_since: Guarded<Option<Timestamp>>,
     /// Since the disk was full under the active segment: the cause. Runs are refused until there is another one.
     pub(super) disk_full: Guarded<Option<Error>>,
@@ -93,6 +95,7 @@ impl Inner {
             sealed_bytes: AtomicU64::new(sealed),
             history_bytes: AtomicU64::new(0),
             catalog_bytes: AtomicU64::new(0),
+            uncommitted_bytes: AtomicU64::new(0),
             full_since: Guarded::new(None),
             disk_full: Guarded::new(None),
             sweeping: Guarded::new(Memory::default()),

@@ -93,12 +93,21 @@ impl Inner {
         swept
     }
 
-    /// Lets history give way where that makes room. `missing` says how many bytes are needed; none: there is room.
-    pub(super) fn make_room(&self, now: Timestamp, missing: impl Fn() -> Result<Option<u64>>) -> Result<()> {
+    /// Removes what is of no use, and lets history give way where that makes room and is wanted. `missing` says how many
+    /// bytes are needed; none: there is room.
+    pub(super) fn make_room(
+        &self,
+        now: Timestamp,
+        history: bool,
+        missing: impl Fn() -> Result<Option<u64>>,
+    ) -> Result<()> {
         self.sweeping.with(|memory| {
             let Some(needed) = missing()? else {
                 return Ok(());
             };
+            if !history {
+                return self.remove_what_may_go(memory, now, 0).map(drop);
+            }
             if memory.no_room.is_some_and(|tried| tried.elapsed() < ROOM_AGAIN) {
                 return Ok(());
             }

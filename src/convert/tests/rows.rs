@@ -418,3 +418,27 @@ fn an_event_that_fits_no_batch_is_kept_as_a_dead_row() {
     );
     assert_eq!(kept.dead[1].2, rows[2]);
 }
+
+#[test]
+fn line_breaks_inside_a_row_end_no_line_of_a_listing() {
+    let columns = [("u.id", "user_id"), ("u.a", ""), ("u.b", ""), ("u.c", "")];
+    let document = document(
+        &columns,
+        &[
+            "{\"u.id\":{\"value\":1},\n\"u.a\":{\"value\":[\n{\"type\": \"track\"}\r\n]},\"u.b\":{\"value\":{\"k\":\n\"\\u0000 a\\n\"}},\"u.c\":{\"p\":{\"value\":[1,\n 2]}}}",
+            "{\"u.id\":{\"value\":[\n1]},\n\"u.a\":{\"value\": \"x y\"}}",
+            "[\n1, 2]",
+            r#"{"u.id":{"value":2},"u.a":{"value":[1, 2]}}"#,
+        ],
+    );
+    let rows = run(&Events::default(), context(Action::Identify), &document);
+    assert_eq!(
+        traits(&rows),
+        [
+            "{\"u.a\":[{\"type\":\"track\"}],\"u.b\":{\"k\":\"\\ufffd a\\n\"},\"u.c\":[{\"p\":[1,2]}]}",
+            r#"{"u.a":[1, 2],"u.b":[],"u.c":[]}"#,
+        ]
+    );
+    let dead: Vec<&str> = rows.dead.iter().map(|(_, _, row)| row.as_str()).collect();
+    assert_eq!(dead, [r#"{"u.id":{"value":[1]},"u.a":{"value":"x y"}}"#, "[1,2]"]);
+}

@@ -1,6 +1,7 @@
 //! Space goes back, and nothing that is needed goes with it.
 
 use super::*;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Incompressible events of about `len` bytes.
@@ -278,6 +279,63 @@ fn history_gives_way_before_a_run_is_refused_and_a_replay_keeps_what_it_needs() 
         queue.acknowledge(last.position, &[], Timestamp(10)).unwrap();
     }
     assert_eq!(sent, 10_000);
+}
+
+#[test]
+fn a_run_that_fails_has_not_pushed_history_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let small = StoreSettings {
+        max_bytes: 60_000_000,
+        keep_delivered: Duration::from_secs(10_000 * 86_400),
+        ..settings(&path)
+    };
+    let (store, _) = Store::open(&small, Timestamp(1)).unwrap();
+    let mut kept = Vec::new();
+    for number in 1..=3 {
+        store_noise(&store, number, "one", 2_000, 3_000);
+        kept.push(store.runs(None, 1).unwrap()[0].id);
+        drain(&store, "one", 1_000);
+    }
+    let history = || -> u64 {
+        let events = kept.iter().map(|id| {
+            let mut seen = 0;
+            let run = store.run(*id).unwrap().unwrap();
+            store
+                .each_event(&run, |_| {
+                    seen += 1;
+                    Ok(true)
+                })
+                .unwrap();
+            seen
+        });
+        events.sum()
+    };
+    assert_eq!(history(), 6_000);
+    // Again and again: what one leaves goes before history does.
+    for attempt in 0..4_u64 {
+        let mut writer = store.begin(new_run(50 + attempt, "two")).unwrap();
+        let mut state = attempt + 1;
+        let refused = (1..).find_map(|row| {
+            let mut noise = String::new();
+            while noise.len() < 30_000 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                noise.push_str(&format!("{state:x}"));
+            }
+            let event = format!("{{\"n\":\"{noise}\",\"messageId\":\"{row}\"");
+            writer.event(row, true, event.as_bytes(), &[]).err()
+        });
+        let refused = refused.unwrap().to_string();
+        assert!(
+            refused.contains("store.max_bytes = 60 MB") && refused.contains("not committed yet"),
+            "{refused}"
+        );
+        writer.fail(1, &refused).unwrap();
+        assert_eq!(history(), 6_000, "after attempt {attempt}");
+        assert_eq!(store.space().unwrap().full_at, None);
+        store_noise(&store, 70 + attempt, "two", 1, 100);
+    }
+    assert_eq!(store.inner.uncommitted_bytes.load(Ordering::Relaxed), 0);
 }
 
 #[test]

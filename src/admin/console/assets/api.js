@@ -56,9 +56,11 @@ export async function first(path, most, signal, wanted = () => true) {
   let read = 0;
   for (;;) {
     const { done, value } = await reader.read();
-    rest += done ? decoder.decode() : decoder.decode(value, { stream: true });
+    const piece = done ? decoder.decode() : decoder.decode(value, { stream: true });
+    rest += piece;
     read += value?.length ?? 0;
-    rest = take(rest, items, wanted, done);
+    // A line may come in many pieces: it is looked at once, when it is whole.
+    if (done || piece.includes('\n')) rest = take(rest, items, wanted, done);
     if (done) return { items, more: false };
     if (items.length >= most || read > MOST_BYTES) {
       await reader.cancel();
@@ -67,23 +69,21 @@ export async function first(path, most, signal, wanted = () => true) {
   }
 }
 
-/** Takes whole lines off a text. A row that came with line breaks is whole only where it is JSON. */
+/** Takes whole lines off a text: each is one item. */
 function take(text, items, wanted, done) {
-  let from = 0;
-  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', end + 1)) {
-    const line = text.slice(from, end);
+  const lines = text.split('\n');
+  const rest = lines.pop();
+  for (const line of lines) {
+    if (line.trim() === '') continue;
     let item;
     try {
-      item = line.trim() === '' ? undefined : JSON.parse(line);
+      item = JSON.parse(line);
     } catch {
-      continue;
+      throw new Fault('the answer was cut', 0);
     }
-    from = end + 1;
-    if (item === undefined) continue;
     if (item.error !== undefined && item.code !== undefined && item.run === undefined) throw new Fault(item.error, 500, item.code);
     if (wanted(item)) items.push(item);
   }
-  const rest = text.slice(from);
   if (done && rest.trim() !== '') throw new Fault('the answer was cut', 0);
   return rest;
 }
