@@ -238,8 +238,10 @@ fn good_runs_go_through_a_storm() {
         stormy_middle < Duration::from_millis(500) + calm_middle * 4,
         "good runs wait: {stormy_middle:?}"
     );
-    let (first, last) = (quarters[0], quarters[quarters.len() - 1]);
-    assert!(last < first + 16.0, "memory grows: {quarters:.0?} MB by quarters");
+    // The first quarter warms up: the allocator has a part for each thread, and the active segment is held in memory until
+    // it is sealed at 8 MB, which in an hour comes about twice.
+    let (warm, last) = (quarters[1], quarters[quarters.len() - 1]);
+    assert!(last < warm + 16.0, "memory grows: {quarters:.0?} MB by quarters");
     let listed = stage.pintle.json(&["runs", "--state", "failed", "--limit", "2000"]);
     let listed = listed.as_array().unwrap().len();
     assert!(
