@@ -2,6 +2,9 @@
 //! blocking threads; the post itself is a task of its own, so that the next events are read meanwhile, and those that are
 //! there already are compressed on a thread beside it.
 
+mod ahead;
+mod syncs;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +30,6 @@ use crate::rudderstack::{DataPlane, Judged, Verdict};
 
 /// A held destination's probe waits this long for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// An acknowledgement is durable this soon, also while a slow request is in flight.
-const SYNC_AFTER: Duration = Duration::from_millis(200);
-/// Or after so many.
-const SYNC_EACH: u32 = 20;
 /// More lanes at once than this would gain nothing: two cores compress, one disk reads.
 pub(super) const DESKS: usize = 8;
 
@@ -274,30 +273,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         Ok(result)
     }
 
-    /// The body that a step wants, where it was made before its turn.
-    async fn foreseen(&mut self, step: &Step) -> Result<Option<Prepared>, LaneError> {
-        // Where it is not wanted it ends by itself.
-        let (Some(foresight), Some(desk)) = (self.foresight.take(), &self.desk) else {
-            return Ok(None);
-        };
-        let Next::Send {
-            first, count, ahead, ..
-        } = step.next
-        else {
-            return Ok(None);
-        };
-        if self.stopping || !desk.is_next(foresight.of(), step) {
-            return Ok(None);
-        }
-        let body = foresight.arrive().await?;
-        Ok(body.map(|body| Prepared {
-            body,
-            first,
-            count,
-            ahead,
-        }))
-    }
-
     /// Posts a batch, and brings the answer. Meanwhile what the answer before it has settled is done, where that is still to
     /// be done, the batch behind it is compressed, and the one behind that is read.
     async fn deliver(&mut self, prepared: Prepared, before: Option<Step>) -> Result<Event, LaneError> {
@@ -373,25 +348,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let step = self.step(answered);
         let settled = self.perform(step, Then::Nothing).await?;
         Ok(Event::StoreFailed(settled.err().unwrap_or(error).0))
-    }
-
-    /// Begins the body that will likely be wanted next, where its events are there and a thread is free for it. Behind a
-    /// slow answer it would be old, and gains nothing. The first `settled` events of the lease are still to be settled.
-    fn foresee(&mut self, settled: usize) {
-        if self.foresight.is_some() || self.took > FRESH / 2 {
-            return;
-        }
-        let Some((first, count, gzip)) = self.machine.foreseen() else {
-            return;
-        };
-        let batch = self
-            .desk
-            .as_ref()
-            .and_then(|desk| desk.foresee(settled + first, count, gzip));
-        let (Some((of, batch)), Ok(place)) = (batch, Arc::clone(&self.common.desks).try_acquire_owned()) else {
-            return;
-        };
-        self.foresight = Some(Foresight::begin(of, batch, place));
     }
 
     async fn send_probe(&mut self) -> Result<Event, LaneError> {
@@ -473,36 +429,6 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
                 None
             }
         }
-    }
-
-    fn sync_due(&mut self) -> Option<Instant> {
-        self.look_for_syncs();
-        self.unsynced.map(|(_, since)| since + SYNC_AFTER)
-    }
-
-    /// All lanes' acknowledgements lie in one catalog: a sync for one of them has made durable what the others did before.
-    fn look_for_syncs(&mut self) {
-        let synced_at = self.desk.as_ref().and_then(|desk| desk.synced_at());
-        if let (Some(at), Some((_, since))) = (synced_at.map(Instant::from_std), self.unsynced)
-            && at > since
-        {
-            self.unsynced = Some((0, at));
-        }
-    }
-
-    fn sync_is_due(&mut self) -> bool {
-        self.look_for_syncs();
-        self.unsynced
-            .is_some_and(|(count, since)| count >= SYNC_EACH || since.elapsed() >= SYNC_AFTER)
-    }
-
-    async fn sync_if_due(&mut self) -> Result<(), LaneError> {
-        if self.sync_is_due() { self.sync().await } else { Ok(()) }
-    }
-
-    async fn sync(&mut self) -> Result<(), LaneError> {
-        self.unsynced = None;
-        Ok(self.on_desk(Desk::sync).await??)
     }
 }
 

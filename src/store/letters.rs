@@ -4,6 +4,8 @@
 //! An id is a ULID: the run's time, then the row scrambled, then bits of the run's own id. So it needs no index, short
 //! prefixes differ, and a given id leads back to its run and row.
 
+mod requeue;
+
 use std::collections::BTreeSet;
 
 use ulid::Ulid;
@@ -14,11 +16,9 @@ use super::error::{Error, Result};
 use super::finder::{Finder, Found};
 use super::keys;
 use super::lookup;
-use super::queue::finish;
-use super::records::{Letter, LetterState, Place, Queued};
-use super::run::{RunRecord, RunState};
+use super::records::{Letter, LetterState, Place};
+use super::run::RunRecord;
 use super::state::Inner;
-use super::writer::Command;
 use crate::event::{Action, DestinationId, RunId, Timestamp};
 
 const LOW_40: u128 = (1 << 40) - 1;
@@ -284,49 +284,6 @@ impl Inner {
         }
     }
 
-    /// Sends dead letters of one run again. Durable when it returns; gives how many there were.
-    pub(super) fn requeue(&self, run: RunId, rows: &[u64], mended: Option<Mended>, now: Timestamp) -> Result<u64> {
-        let record = self.run(run)?.ok_or_else(|| not_here(run))?;
-        let mut bytes = None;
-        let place = match (mended, rows) {
-            (None, _) => None,
-            (Some(mended), [row]) => {
-                let mut event = Vec::new();
-                let timestamp = record.timestamp.to_rfc3339();
-                finish(&mended.stored_event, mended.own_timestamp, &timestamp, &mut event);
-                bytes = Some(event.len() as u64);
-                Some(self.keep_mended(run, *row, &mended)?)
-            }
-            (Some(_), _) => {
-                return Err(Error::Refused {
-                    what: "one mended event takes the place of one dead letter; name exactly one".to_owned(),
-                });
-            }
-        };
-        let mut moved = 0;
-        let mut finder = Finder::new(self, &record)?;
-        for rows in rows.chunks(ROWS_PER_ENTRY) {
-            let mut lying = self.read_letters(&mut finder, &record, rows)?;
-            for letter in &mut lying {
-                letter.bytes = bytes.or(letter.bytes);
-                if letter.bytes.is_none() {
-                    return Err(Error::Refused {
-                        what: format!(
-                            "row {} of run {run} became no event ({}): give one with --event-file",
-                            letter.row, letter.reason
-                        ),
-                    });
-                }
-            }
-            moved += self.in_order(move |store| store.requeue_entry(run, &lying, place, now))?;
-        }
-        if moved > 0 {
-            self.catalog.commit()?;
-            self.wake(&record.destination);
-        }
-        Ok(moved)
-    }
-
     /// Those of these rows that are dead letters. They are read before anything is locked; what they say of the catalog is
     /// compared again when they are changed.
     fn read_letters(&self, finder: &mut Finder<'_>, run: &RunRecord, rows: &[u64]) -> Result<Vec<Lying>> {
@@ -367,76 +324,6 @@ impl Inner {
             row_only: one.row_only,
             mended: kept.and_then(|kept| kept.mended),
         }))
-    }
-
-    fn keep_mended(&self, run: RunId, row: u64, mended: &Mended) -> Result<Place> {
-        let mut builder = super::chunk::Builder::new()?;
-        builder.event(row, mended.own_timestamp, &mended.stored_event, &[]);
-        let packed = builder.pack()?;
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        self.send(Command::Mend { run, packed, reply })?;
-        answer.recv().unwrap_or_else(|_| Err(self.stopped_error()))
-    }
-
-    /// On the writer's thread: it takes a number.
-    fn requeue_entry(&self, run: RunId, lying: &[Lying], mended: Option<Place>, now: Timestamp) -> Result<u64> {
-        self.change.with(|totals| {
-            let mut record = self.run(run)?.ok_or_else(|| not_here(run))?;
-            let destination = self.destination_state(&record.destination)?;
-            let mut changes = Changes::new();
-            changes.next_group();
-            let (mut moved, mut bytes) = (Vec::new(), 0);
-            for one in lying {
-                let Some(letter) = self.becomes(&record, one, LetterState::Requeued, now)? else {
-                    continue;
-                };
-                let letter = Letter {
-                    row_only: false,
-                    mended: mended.or(letter.mended),
-                    ..letter
-                };
-                changes.put(keys::letter(run, one.row), &letter)?;
-                if one.row_only {
-                    record.dead_rows = record.dead_rows.saturating_sub(1);
-                    record.events += 1;
-                } else {
-                    record.dead_events = record.dead_events.saturating_sub(1);
-                }
-                record.dead_letters = record.dead_letters.saturating_sub(1);
-                record.pending += 1;
-                bytes += one.bytes.unwrap_or(0);
-                moved.push(one.row);
-            }
-            if moved.is_empty() {
-                return Ok(0);
-            }
-            let before = record.state;
-            record.state = if record.delivered == 0 {
-                RunState::Stored
-            } else {
-                RunState::Delivering
-            };
-            record.delivered_at = None;
-            let events = moved.len() as u64;
-            let queued = Queued {
-                run,
-                events,
-                bytes,
-                at: now,
-                rows: moved,
-                from: 0,
-            };
-            let key = keys::queued(destination.number, keys::Line::Live, self.next_commit());
-            changes.put(key, &queued)?;
-            if totals.follow(before, record.state) {
-                changes.put(keys::TOTALS.to_vec(), totals)?;
-            }
-            changes.put(keys::run(run), &record)?;
-            lookup::note_letters(&record, &mut changes);
-            self.catalog.apply(changes)?;
-            destination.add_waiting(events, bytes);
-            Ok(events)
-        })
     }
 
     /// Drops dead letters of one run. Durable when it returns; gives how many there were.

@@ -1,6 +1,9 @@
 //! Looking at what is stored: runs from the newest on, a run's rows in order with their states, one event by its row.
 //! Nothing here holds a run as a whole.
 
+mod in_order;
+
+use self::in_order::Letters;
 use super::catalog::decode;
 use super::chunk::Record;
 use super::error::{Error, Result};
@@ -459,64 +462,5 @@ impl From<LetterState> for EventState {
             LetterState::Delivered => Self::Delivered,
             LetterState::Dropped => Self::Dropped,
         }
-    }
-}
-
-/// The letters of a run in the order of its rows, read a page at a time.
-struct Letters<'a> {
-    store: &'a Inner,
-    run: RunId,
-    page: std::collections::VecDeque<(u64, Letter)>,
-    from: Option<Vec<u8>>,
-}
-
-impl<'a> Letters<'a> {
-    const PAGE: usize = 128;
-
-    fn new(store: &'a Inner, run: RunId) -> Self {
-        Self {
-            store,
-            run,
-            page: std::collections::VecDeque::new(),
-            from: Some(keys::letters_of(run)),
-        }
-    }
-
-    /// The next letter of a row before this one.
-    fn next_before(&mut self, row: u64) -> Result<Option<(u64, Letter)>> {
-        self.fill()?;
-        Ok(self.page.pop_front_if(|(first, _)| *first < row))
-    }
-
-    /// Rows are asked in rising order, each once.
-    fn of(&mut self, row: u64) -> Result<Option<Letter>> {
-        while self.next_before(row)?.is_some() {}
-        let next = self.page.pop_front_if(|(first, _)| *first == row);
-        Ok(next.map(|(_, letter)| letter))
-    }
-
-    /// Reads on where there is nothing left of what was read.
-    fn fill(&mut self) -> Result<()> {
-        while self.page.is_empty() {
-            let Some(from) = self.from.take() else {
-                break;
-            };
-            let page = self
-                .store
-                .catalog
-                .page(&keys::letters_of(self.run), &from, Self::PAGE)?;
-            if page.len() == Self::PAGE
-                && let Some((last, _)) = page.last()
-            {
-                let mut next = last.clone();
-                next.push(0);
-                self.from = Some(next);
-            }
-            for (key, value) in page {
-                let row = keys::letter_row(&key).ok_or_else(|| Error::damaged("catalog, letters", "a key is cut"))?;
-                self.page.push_back((row, decode(&key, &value)?));
-            }
-        }
-        Ok(())
     }
 }

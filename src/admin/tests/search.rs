@@ -1,0 +1,136 @@
+//! The search by the index against a search by hand.
+
+use super::*;
+
+fn traced(service: &Service, id: &str, within: &Selection) -> Option<crate::admin::views::Trace> {
+    match service.trace(id, within, NOW, &mut || true) {
+        Ok(trace) => Some(trace),
+        Err(fault) => {
+            assert_eq!(fault.kind, crate::admin::Kind::NotFound, "{}", fault.message);
+            None
+        }
+    }
+}
+
+/// Messages of the runs that the search by hand has: sealed, active, delivered, waiting, sent again.
+fn messages_are_found(service: &Service, runs: &[RunId]) {
+    let anywhere = Selection::default();
+    for (number, row, state) in [
+        (1, 8_999, "delivered"),
+        (2, 4_501, "waiting"),
+        (6, 1, "waiting"),
+        (7, 50, "waiting"),
+    ] {
+        let id = format!("{number}-{row:08}");
+        let trace = traced(service, &id, &anywhere).unwrap();
+        assert_eq!(
+            (trace.kind.as_str(), trace.run.id, trace.row),
+            ("message", runs[number - 1], Some(row))
+        );
+        assert!(
+            trace.story.iter().any(|chapter| chapter.what == state),
+            "{id}: {:?}",
+            trace.story
+        );
+    }
+    assert_eq!(traced(service, "1-00000000", &anywhere), None, "no row has this number");
+    assert_eq!(
+        traced(service, "1-0000899", &anywhere),
+        None,
+        "the beginning of an id is none"
+    );
+    let id = "3-00000017";
+    let since = |number: u64| Selection {
+        since: Some(NOW.plus(number * 1_000)),
+        ..Selection::default()
+    };
+    assert!(traced(service, id, &since(3)).is_some() && traced(service, id, &since(4)).is_none());
+    let within = |run: RunId| Selection {
+        runs: vec![run.to_string()],
+        ..Selection::default()
+    };
+    assert!(traced(service, id, &within(runs[2])).is_some() && traced(service, id, &within(runs[3])).is_none());
+    let look = Selection {
+        look: Some("17".to_owned()),
+        ..Selection::default()
+    };
+    assert!(service.trace(id, &look, NOW, &mut || true).is_err());
+    // A copy of it is not what was asked for, where the original is.
+    let order = ReplayOrder {
+        selection: Selection {
+            user: Some("u7".to_owned()),
+            ..within(runs[0])
+        },
+        ..ReplayOrder::default()
+    };
+    let made = service.replay(&order, NOW.plus(60_000), 9).unwrap();
+    assert!(!made.by_reference && made.events > 0);
+    let replay = made.replay.unwrap();
+    assert_eq!(traced(service, "1-00000001", &anywhere).unwrap().run.id, runs[0]);
+    assert_eq!(traced(service, "1-00000001", &within(replay)).unwrap().run.id, replay);
+    let story = traced(service, &runs[0].to_string(), &anywhere).unwrap().story;
+    assert!(story.iter().any(|chapter| chapter.what == "replayed"), "{story:?}");
+}
+
+#[test]
+fn the_index_finds_what_a_search_by_hand_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 9_000;
+    let mut runs = Vec::new();
+    {
+        let (_service, store) = service(folder.path());
+        // More than a segment, so that most of it is sealed and indexed.
+        for number in 1..=6 {
+            runs.push(store_run(&store, number, rows, 700, |row| {
+                format!("u{}", row * 7 % 5_000)
+            }));
+        }
+        let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+        let mut left = rows + rows / 2;
+        while left > 0 {
+            let mut buffer = Vec::new();
+            let leased = queue.read(left.min(5_000) as usize, 1 << 24, &mut buffer).unwrap();
+            left -= leased.len() as u64;
+            queue.acknowledge(leased.last().unwrap().position, &[], NOW).unwrap();
+        }
+        drop(queue);
+        store.close().unwrap();
+    }
+    let (service, store) = service(folder.path());
+    runs.push(store_run(&store, 7, 50, 10, |row| format!("u{row}")));
+    for user in ["u42", "u4999", "u1", "nobody"] {
+        let mut by_hand = Vec::new();
+        service.events(&Selection::default(), false, &mut by_hand).unwrap();
+        let by_hand: Vec<Value> = by_hand
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+            .filter(|line| line["event"]["userId"] == user)
+            .collect();
+        let mut found = Vec::new();
+        let selection = Selection {
+            user: Some(user.to_owned()),
+            ..Selection::default()
+        };
+        service.events(&selection, false, &mut found).unwrap();
+        let found: Vec<Value> = found
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        assert_eq!(found, by_hand, "{user}");
+        if user == "u42" {
+            let states: std::collections::BTreeSet<&str> =
+                found.iter().map(|line| line["state"].as_str().unwrap()).collect();
+            assert_eq!(states, ["delivered", "pending"].into(), "of both kinds");
+        }
+        let mut audited = Vec::new();
+        let rows = crate::admin::AuditRows::None;
+        service
+            .audit(&selection, rows, crate::admin::AuditForm::Json, &mut audited)
+            .unwrap();
+        let audited: Value = serde_json::from_slice(&audited).unwrap();
+        assert_eq!(audited["rows"], json!(by_hand.len()));
+    }
+    messages_are_found(&service, &runs);
+}
