@@ -8,11 +8,14 @@
 //! After a failed write or sync nothing more is acknowledged: those who wait are told, and the store stops; where the disk
 //! under the active segment was full, it goes on with another one (`rotate`).
 
+mod waiting;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use self::waiting::{Waiting, answer};
 use super::Inner;
 use super::catalog::Changes;
 use super::chunk::{self, Packed, Placing};
@@ -89,12 +92,6 @@ impl OpenRun {
         extent.push(self.chunks, place.value, packed.dead > 0);
         self.chunks += 1;
     }
-}
-
-enum Waiting {
-    Run(Box<Closed>, OpenRun, SyncSender<Result<RunRecord>>),
-    Mend(RunId, Place, SyncSender<Result<Place>>),
-    Moved(Vec<Place>, SyncSender<Result<Vec<Place>>>),
 }
 
 /// Who asked for the stop, and how it went.
@@ -496,23 +493,6 @@ impl Writer {
             one.refuse(error);
         }
     }
-}
-
-impl Waiting {
-    fn refuse(self, error: &Error) {
-        // A run whose sender is gone needs no answer.
-        match self {
-            Self::Run(_, _, reply) => drop(reply.send(Err(error.clone()))),
-            Self::Mend(_, _, reply) => drop(reply.send(Err(error.clone()))),
-            Self::Moved(_, reply) => drop(reply.send(Err(error.clone()))),
-        }
-    }
-}
-
-fn answer(reply: &SyncSender<Result<RunRecord>>, result: Result<RunRecord>) -> Result<()> {
-    // The run's thread may have gone; then nobody was told anything, which is no lie.
-    drop(reply.send(result));
-    Ok(())
 }
 
 #[cfg(test)]
