@@ -199,6 +199,10 @@ fn a_gateway_behind_http_2_may_reset_streams_and_go_away() {
     let line = Line::secure(|config| config);
     line.send("calm", 500);
     line.arrives("calm", 500, SOON);
+    // A request is listed when its answer is on the way, after its events.
+    eventually("the request is listed", SOON, || {
+        line.gateway.seen(|seen| !seen.requests.is_empty())
+    });
     assert_eq!(
         line.gateway.seen(|seen| seen.requests.last().unwrap().version),
         Version::HTTP_2
