@@ -96,6 +96,16 @@ impl Changes {
         self.push(Change { key, value: None });
     }
 
+    /// Bytes of all of it.
+    pub(super) fn size(&self) -> usize {
+        self.groups.iter().flatten().map(Change::size).sum()
+    }
+
+    /// Takes another set's changes into the last group: all of them are atomic together.
+    pub(super) fn join(&mut self, other: Self) {
+        other.groups.into_iter().flatten().for_each(|change| self.push(change));
+    }
+
     fn push(&mut self, change: Change) {
         match self.groups.last_mut() {
             Some(group) => group.push(change),
@@ -361,8 +371,18 @@ fn follow(open: &mut Open, group: &[Change]) -> Result<()> {
     }
 }
 
-/// One group, atomically.
+/// One group, atomically. A batch of sled's costs two writes, each of which wakes all threads of its pool: one change alone
+/// is atomic without.
 pub(super) fn write(database: &Database, group: &[Change]) -> Result<()> {
+    if let [Change { key, value }] = group {
+        let written = match value {
+            Some(value) => database.db.insert(key.as_slice(), value.as_slice()),
+            None => database.db.remove(key.as_slice()),
+        };
+        return written
+            .map(drop)
+            .map_err(|error| Error::sled("writing", database.path(), &error));
+    }
     let mut batch = sled::Batch::default();
     for change in group {
         match &change.value {

@@ -2,16 +2,19 @@
 //! The writer uses it for a new run, recovery for one that it finds in a segment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalog::Changes;
+use super::destinations::DestinationState;
 use super::error::Result;
 use super::keys::{self, Number};
 use super::lookup;
-use super::records::{Extent, Place, Queued, Seen};
-use super::run::RunRecord;
+use super::records::{Extent, Place, Queued, Seen, Totals};
+use super::run::{RunRecord, RunState};
 use super::segment::SegmentId;
+use super::state::Inner;
 use crate::event::hex::unhex;
 use crate::event::{DestinationId, RunId};
 
@@ -104,6 +107,97 @@ impl Closed {
             changes.put(keys::repeat(&digest), &seen)?;
         }
         Ok(())
+    }
+}
+
+/// Changes that are written as one batch: far below what may lie between two syncs of the catalog.
+const AT_ONCE: usize = 16 << 10;
+
+/// Small runs that the catalog learns of together.
+#[derive(Default)]
+struct Together {
+    changes: Changes,
+    runs: usize,
+    totals: Totals,
+    waiting: Vec<(Arc<DestinationState>, u64, u64)>,
+}
+
+impl Inner {
+    /// The catalog learns of durable runs, in their order, and several small ones at once: a batch costs more than what is
+    /// in it. Gives how many it has learned of, and why not of the others.
+    pub(super) fn record_commits<'a>(
+        &self,
+        runs: impl Iterator<Item = (&'a Closed, &'a BTreeMap<SegmentId, Extent>)>,
+    ) -> (usize, Result<()>) {
+        let mut recorded = 0;
+        let result = self.change.with(|totals| {
+            let (mut together, mut outcome) = (Together::default(), Ok(()));
+            for (closed, extents) in runs {
+                let (changes, destination) = match self.changes_of(closed, extents) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
+                let bytes = changes.size();
+                if together.changes.size() + bytes > AT_ONCE {
+                    recorded += self.record_together(std::mem::take(&mut together), totals)?;
+                }
+                together.take(closed, destination);
+                // The lists of chunks of a large one are groups of their own.
+                match bytes > AT_ONCE {
+                    true => together.changes = changes,
+                    false => together.changes.join(changes),
+                }
+            }
+            recorded += self.record_together(together, totals)?;
+            outcome
+        });
+        (recorded, result)
+    }
+
+    fn changes_of(
+        &self,
+        closed: &Closed,
+        extents: &BTreeMap<SegmentId, Extent>,
+    ) -> Result<(Changes, Arc<DestinationState>)> {
+        let destination = self.destination_state(&closed.run.destination)?;
+        let mut changes = Changes::new();
+        closed.changes(destination.number, extents, 0, &mut changes)?;
+        Ok((changes, destination))
+    }
+
+    fn record_together(&self, together: Together, totals: &mut Totals) -> Result<usize> {
+        if together.runs == 0 {
+            return Ok(0);
+        }
+        let mut changes = together.changes;
+        let after = Totals {
+            stored: totals.stored + together.totals.stored,
+            failed: totals.failed + together.totals.failed,
+            events: totals.events + together.totals.events,
+        };
+        changes.put(keys::TOTALS.to_vec(), &after)?;
+        self.catalog.apply(changes)?;
+        *totals = after;
+        // Before a lane can settle any of it, which takes the same lock.
+        for (destination, events, bytes) in together.waiting {
+            destination.add_waiting(events, bytes);
+        }
+        Ok(together.runs)
+    }
+}
+
+impl Together {
+    fn take(&mut self, closed: &Closed, destination: Arc<DestinationState>) {
+        self.runs += 1;
+        match closed.run.state {
+            RunState::Failed => self.totals.failed += 1,
+            _ => self.totals.stored += 1,
+        }
+        self.totals.events += closed.run.events;
+        self.waiting.push((destination, closed.run.pending, closed.run.bytes));
     }
 }
 

@@ -8,14 +8,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::catalog::{Catalog, Changes};
-use super::commit::Closed;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
 use super::lookup;
 use super::parking::Guarded;
 use super::readers::Readers;
-use super::records::{Attempt, Extent, Letter, Place, SealedAs, Seen, Totals};
+use super::records::{Attempt, Letter, Place, SealedAs, Seen, Totals};
 use super::run::{Closing, NewRun, Origin, RunRecord, RunState};
 use super::segment::SegmentId;
 use super::sweep::Memory;
@@ -312,26 +311,6 @@ impl Inner {
         })?;
         self.bound_failed()?;
         Ok(record)
-    }
-
-    /// The catalog learns of a durable run.
-    pub(super) fn record_commit(&self, closed: &Closed, extents: &BTreeMap<SegmentId, Extent>) -> Result<()> {
-        let destination = self.destination_state(&closed.run.destination)?;
-        self.change.with(|totals| {
-            if closed.run.state == RunState::Failed {
-                totals.failed += 1;
-            } else {
-                totals.stored += 1;
-            }
-            totals.events += closed.run.events;
-            let mut changes = Changes::new();
-            closed.changes(destination.number, extents, 0, &mut changes)?;
-            changes.put(keys::TOTALS.to_vec(), totals)?;
-            self.catalog.apply(changes)?;
-            // Before a lane can settle any of it, which takes the same lock.
-            destination.add_waiting(closed.run.pending, closed.run.bytes);
-            Ok(())
-        })
     }
 
     /// A mended event has its place: it pins its segment like any chunk of the run.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use self::waiting::{Waiting, answer};
+use self::waiting::{Ended, Waiting, answer};
 use super::Inner;
 use super::catalog::Changes;
 use super::chunk::{self, Packed, Placing};
@@ -242,7 +242,7 @@ impl Writer {
                 match self.append(run, &packed, Some(&record)) {
                     Ok(()) => {
                         let open = self.open.remove(&run).unwrap_or_default();
-                        self.waiting.push(Waiting::Run(closed, open, reply));
+                        self.waiting.push(Waiting::Run(Ended { closed, open, reply }));
                         Ok(())
                     }
                     // Nothing of it was written.
@@ -388,39 +388,7 @@ impl Writer {
             }
             return;
         }
-        let mut woken = Vec::new();
-        let mut failed = None;
-        for one in waiting {
-            if let Some(error) = &failed {
-                // Its number must not be seen where an earlier one cannot be.
-                one.refuse(error);
-                continue;
-            }
-            match one {
-                Waiting::Run(closed, open, reply) => {
-                    let result = self.store.record_commit(&closed, &open.extents);
-                    if let Err(error) = &result {
-                        self.fail(error);
-                        failed = Some(error.clone());
-                    }
-                    woken.push(closed.run.destination.clone());
-                    drop(reply.send(result.map(|()| closed.run)));
-                }
-                Waiting::Mend(run, place, reply) => {
-                    let result = self.store.record_mend(run, place);
-                    if let Err(error) = &result {
-                        self.fail(error);
-                        failed = Some(error.clone());
-                    }
-                    drop(reply.send(result.map(|()| place)));
-                }
-                Waiting::Moved(places, reply) => drop(reply.send(Ok(places))),
-            }
-        }
-        woken.dedup();
-        for destination in woken {
-            self.store.wake(&destination);
-        }
+        self.record(waiting);
     }
 
     /// Catalog made durable, idle segment sealed, idle handles closed, a grown catalog copied.

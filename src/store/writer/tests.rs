@@ -182,3 +182,40 @@ fn a_stream_of_chunks_does_not_keep_a_commit_waiting() {
     assert_eq!(answer.try_recv().unwrap().unwrap().id, small);
     assert!(taken <= 3 + TAKEN_ALONG as u32, "{taken} commands");
 }
+
+/// Small runs of one sync come into the catalog together; where it cannot take one, those before it are answered as
+/// stored, and neither it nor those behind it.
+#[test]
+fn runs_of_one_sync_are_recorded_in_order_up_to_the_first_that_cannot_be() {
+    const RUNS: u64 = 60;
+    const UNKNOWN: u64 = 45;
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(folder.path());
+    let store = Arc::clone(&writer.store);
+    let (mut commands, answers): (std::collections::VecDeque<Command>, Vec<Answer>) = (1..=RUNS)
+        .map(|number| {
+            let (mut command, answer) = commit(&store, run(number), 0, packed(number));
+            if let Command::Commit { closed, .. } = &mut command {
+                closed.run.events = 1;
+                closed.run.pending = 1;
+                if number == UNKNOWN {
+                    closed.run.destination = crate::event::DestinationId("unknown".into());
+                }
+            }
+            (command, answer)
+        })
+        .unzip();
+    let first = commands.pop_front().unwrap();
+    assert!(writer.handle_group(first, || commands.pop_front()).is_none());
+    for (answer, number) in answers.iter().zip(1..) {
+        let stored = store.run(run(number)).unwrap().is_some();
+        let told = answer.try_recv().unwrap();
+        assert_eq!((told.is_ok(), stored), (number < UNKNOWN, number < UNKNOWN), "{number}");
+    }
+    let stored = UNKNOWN - 1;
+    assert_eq!(store.totals(), (stored, 0, stored));
+    assert_eq!(
+        store.destinations().iter().map(|one| one.backlog.events).sum::<u64>(),
+        stored
+    );
+}
