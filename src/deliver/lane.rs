@@ -225,9 +225,17 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
 
     /// The blocking part of a step, on a blocking thread.
     async fn perform(&mut self, step: Step, then: Then) -> Result<Result<Done, BacklogError>, LaneError> {
+        match self.work_of(step, then) {
+            Some(work) => self.on_desk(move |desk| desk.work(work)).await,
+            None => Ok(Ok(Done::Nothing)),
+        }
+    }
+
+    /// What of a step is blocking.
+    fn work_of(&mut self, step: Step, then: Then) -> Option<Work> {
         let note = self.note.take();
         if matches!(then, Then::Nothing) && note.is_none() && step.settle.is_none() && !step.rewind {
-            return Ok(Ok(Done::Nothing));
+            return None;
         }
         if let Then::Read { max_bytes, .. } = then {
             self.held.renew(max_bytes);
@@ -247,7 +255,7 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         if work.sync {
             self.unsynced = None;
         }
-        self.on_desk(move |desk| desk.work(work)).await
+        Some(work)
     }
 
     async fn on_desk<R: Send + 'static>(
@@ -287,23 +295,31 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
         let mut posting = Posting(tokio::spawn(async move { gateway.post(&body).await }));
         let settled = before.as_ref().and_then(|step| step.settle.as_ref());
         self.foresee(settled.map_or(0, |settle| settle.count));
-        let settled = match before {
-            Some(step) => self.perform(step, Then::Nothing).await?.map(drop),
-            None => Ok(()),
+        // In one go: each thread that is woken may have to wait for the one that compresses.
+        let work = before.and_then(|step| self.work_of(step, Then::Nothing));
+        if let Some((_, max_bytes)) = ahead {
+            self.held.add(max_bytes);
+        }
+        let (settled, read) = if work.is_none() && ahead.is_none() {
+            (Ok(()), None)
+        } else {
+            let settle_and_read = move |desk: &mut Desk<B>| {
+                let settled = work.map_or(Ok(()), |work| desk.work(work).map(drop));
+                let ahead = ahead.filter(|_| settled.is_ok());
+                (settled, ahead.map(|(max_events, max_bytes)| desk.read_ahead(max_events, max_bytes)))
+            };
+            self.on_desk(settle_and_read).await?
         };
         // The lease holds what the machine has let go: nothing more can be settled before both begin anew.
         let is_apart = settled.is_err();
         let mut store_failed = settled.err();
-        if let Some((max_events, max_bytes)) = ahead.filter(|_| !is_apart) {
-            self.held.add(max_bytes);
-            match self.on_desk(move |desk| desk.read_ahead(max_events, max_bytes)).await? {
-                Ok(sizes) if sizes.is_empty() => {}
-                Ok(sizes) => {
-                    drop(self.step(Event::Read { sizes, again_at: None }));
-                    self.foresee(0);
-                }
-                Err(error) => store_failed = Some(error),
+        match read {
+            Some(Ok(sizes)) if !sizes.is_empty() => {
+                drop(self.step(Event::Read { sizes, again_at: None }));
+                self.foresee(0);
             }
+            Some(Err(error)) => store_failed = Some(error),
+            Some(Ok(_)) | None => {}
         }
         let judged = loop {
             let sync_due = self.sync_due();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -34,8 +34,6 @@ use crate::looker::{
 use crate::rudderstack::{Client, ClientError};
 use crate::store::{self, Finding, Store};
 
-/// How often the store is looked at.
-const LOOK: Duration = Duration::from_millis(500);
 /// How often the store's history is looked through.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often a changed certificate is looked for.
@@ -266,8 +264,11 @@ pub async fn run(
         .clone()
         .map(|notifier| tokio::spawn(watchdog(notifier, store.clone())));
     let sweeper = tokio::spawn(sweep(store.clone()));
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stopped = Arc::new(Notify::new());
+    let told = Arc::clone(&stopped);
+    store.on_stop(move || told.notify_one());
+    let mut certificate = tokio::time::interval(CERTIFICATE);
+    certificate.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let failed = loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -280,12 +281,14 @@ pub async fn run(
                     }
                 }
             },
-            _ = look.tick() => {
-                if let Some(until) = tls.as_ref().and_then(Tls::expires_at) {
-                    metrics.certificate_until(until);
-                }
+            () = stopped.notified() => {
                 if let Some(error) = store.stopped() {
                     break Some(error);
+                }
+            }
+            _ = certificate.tick() => {
+                if let Some(until) = tls.as_ref().and_then(Tls::expires_at) {
+                    metrics.certificate_until(until);
                 }
             }
         }

@@ -350,6 +350,11 @@ impl Store {
         self.inner.check_running().err()
     }
 
+    /// Calls `told` when there is such an error, maybe twice. From whichever thread met it: it must not block.
+    pub fn on_stop(&self, told: impl Fn() + Send + Sync + 'static) {
+        self.inner.on_stop(Box::new(told));
+    }
+
     /// Makes everything durable, cursors too.
     pub fn sync(&self) -> Result<()> {
         self.inner.catalog.commit()

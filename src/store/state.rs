@@ -32,6 +32,8 @@ pub(super) const WEBHOOK_CHARACTERS: usize = 64;
 const REPEAT_WITHIN: u64 = 24 * 3_600_000;
 
 type Woken = Box<dyn Fn(&DestinationId) + Send + Sync>;
+/// Who is told when it stops.
+type AtStop = Box<dyn Fn() + Send + Sync>;
 
 /// The store behind its handle.
 pub(super) struct Inner {
@@ -63,6 +65,7 @@ pub(super) struct Inner {
     pub(super) failures: AtomicU64,
     stopped: Guarded<Option<Error>>,
     woken: Guarded<Vec<Woken>>,
+    at_stop: Guarded<Vec<AtStop>>,
     /// Held while the store is open.
     lock: std::fs::File,
 }
@@ -103,6 +106,7 @@ impl Inner {
             failures: AtomicU64::new(0),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),
+            at_stop: Guarded::new(Vec::new()),
             lock: parts.lock,
             settings: RwLock::new(Arc::new(parts.settings)),
         }
@@ -188,7 +192,18 @@ impl Inner {
         });
         if first {
             tracing::error!(%error, "store_stopped");
+            self.at_stop.with(|all| all.iter().for_each(|told| told()));
         }
+    }
+
+    pub(super) fn on_stop(&self, told: AtStop) {
+        self.at_stop.with(|all| {
+            // A stop from now on finds it in the list; one before is told at once. Twice is no harm.
+            if self.check_running().is_err() {
+                told();
+            }
+            all.push(told);
+        });
     }
 
     pub(super) fn note_active_bytes(&self, bytes: u64) {
