@@ -306,7 +306,10 @@ impl<B: Backlog, C: Connect> Lane<B, C> {
             let settle_and_read = move |desk: &mut Desk<B>| {
                 let settled = work.map_or(Ok(()), |work| desk.work(work).map(drop));
                 let ahead = ahead.filter(|_| settled.is_ok());
-                (settled, ahead.map(|(max_events, max_bytes)| desk.read_ahead(max_events, max_bytes)))
+                (
+                    settled,
+                    ahead.map(|(max_events, max_bytes)| desk.read_ahead(max_events, max_bytes)),
+                )
             };
             self.on_desk(settle_and_read).await?
         };

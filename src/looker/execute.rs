@@ -18,7 +18,7 @@ use super::settings::Settings;
 use super::spool::Base64Reader;
 use super::{Parts, Phase};
 use crate::event::words::counted;
-use crate::event::{RunId, Timestamp};
+use crate::event::{DestinationId, RunId, Timestamp};
 use crate::store::{NewRun, RunRecord};
 
 /// Lines of runs in the log, of each kind in ten seconds: small runs may be many, and failed ones anybody's with a token.
@@ -140,43 +140,19 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }))
     }
 
-    async fn receive(&self, mut order: Order, ticket: Ticket) -> Result<(Answer, RunRecord), Answer> {
+    async fn receive(&self, order: Order, ticket: Ticket) -> Result<(Answer, RunRecord), Answer> {
         let deadline = Instant::now() + self.settings.run_timeout;
         let new_run = order.new_run.clone();
         let place = match self.place(ticket, deadline).await {
             Ok(place) => place,
             Err(answer) => return Err(self.list(new_run, 0, answer).await),
         };
-        let begin = order.new_run.clone();
-        let begun = self.blocking(move |intake| {
-            // The messages' ids hold the destination's, and that may be another one's by now.
-            let destination = intake.resolve(&begin.destination)?;
-            let id = destination.id.clone();
-            intake.begin(NewRun { destination, ..begin }).map(|writer| (writer, id))
-        });
-        let writer = match begun.await {
-            Ok((writer, destination)) => {
-                order.terms.context.destination = destination;
-                writer
-            }
-            Err(answer) => return Err(self.list(new_run, 0, answer).await),
-        };
-        if let Some(before) = self.lines.begun.note(Instant::now()).log {
-            tracing::info!(
-                run = %new_run.id,
-                action = %new_run.action,
-                destination = %order.terms.context.destination,
-                instance = new_run.looker.instance.as_deref().unwrap_or_default(),
-                webhook_id = new_run.looker.webhook_id.as_deref().unwrap_or_default(),
-                unlogged_before = before,
-                "run begun"
-            );
-        }
-        let received = self.document(order, writer, deadline).await;
+        let received = self.document(order, deadline).await;
         drop(place);
         match received {
             Ok(done) => Ok(done),
             Err(Ended::Answered(answer)) => Err(answer),
+            Err(Ended::NotBegun(answer)) => Err(self.list(new_run, 0, answer).await),
             // Its writer, which went with the panic, has listed it; these words say more than the writer's.
             Err(Ended::Died(rows)) => {
                 let text = format!(
@@ -202,7 +178,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }
     }
 
-    async fn document(&self, order: Order, writer: I::Writer, deadline: Instant) -> Result<(Answer, RunRecord), Ended> {
+    async fn document(&self, order: Order, deadline: Instant) -> Result<(Answer, RunRecord), Ended> {
         let progress = Arc::new(Progress::default());
         let frame = Frame {
             accepted_at: order.new_run.received_at,
@@ -227,17 +203,27 @@ impl<I: Intake, C: Converters> Run<I, C> {
                 }))
             }
         };
-        let conversion = self.parts.converters.begin(order.terms.clone());
-        let seen = Arc::clone(&progress);
-        let work = tokio::task::spawn_blocking(move || pipe::receive(source, conversion, writer, &seen, frame));
+        let (parts, lines, seen) = (
+            Arc::clone(&self.parts),
+            Arc::clone(&self.lines),
+            Arc::clone(&progress),
+        );
+        let (run, mut terms) = (order.new_run.clone(), order.terms.clone());
+        // All that blocks, on one thread: each change of threads costs a small run as much as ten rows.
+        let work = tokio::task::spawn_blocking(move || {
+            let (writer, destination) = begin(&*parts.intake, run, &lines).map_err(Ended::NotBegun)?;
+            terms.context.destination = destination;
+            let conversion = parts.converters.begin(terms);
+            pipe::receive(source, conversion, writer, &seen, frame).map_err(Ended::Answered)
+        });
         let received = self.watched(work, &progress, deadline).await;
         drop(place);
         match received {
-            Ok(Ok((record, summary))) => {
+            Ok(received) => {
+                let (record, summary) = received?;
                 let answer = self.answer(&record, &summary.first_dead_rows, &order);
                 Ok((answer, record))
             }
-            Ok(Err(answer)) => Err(Ended::Answered(answer)),
             Err(error) => {
                 tracing::error!(run = %order.new_run.id, panicked = error.is_panic(), "the conversion of a run died");
                 Err(Ended::Died(progress.rows()))
@@ -303,8 +289,33 @@ impl<I: Intake, C: Converters> Run<I, C> {
 
 enum Ended {
     Answered(Answer),
+    /// The store did not let it begin.
+    NotBegun(Answer),
     /// The thread panicked after so many rows.
     Died(u64),
+}
+
+/// The run is listed as receiving. Gives who keeps its rows, and the id of the destination that it goes to. Blocking.
+fn begin<I: Intake>(intake: &I, run: NewRun, lines: &RunLines) -> Result<(I::Writer, DestinationId), Answer> {
+    // The messages' ids hold the destination's, and that may be another one's by now.
+    let destination = intake.resolve(&run.destination).map_err(|error| pipe::not_kept(&error))?;
+    let id = destination.id.clone();
+    let line = lines.begun.note(Instant::now()).log.map(|before| (before, run.clone()));
+    let writer = intake
+        .begin(NewRun { destination, ..run })
+        .map_err(|error| pipe::not_kept(&error))?;
+    if let Some((before, run)) = line {
+        tracing::info!(
+            run = %run.id,
+            action = %run.action,
+            destination = %id,
+            instance = run.looker.instance.as_deref().unwrap_or_default(),
+            webhook_id = run.looker.webhook_id.as_deref().unwrap_or_default(),
+            unlogged_before = before,
+            "run begun"
+        );
+    }
+    Ok((writer, id))
 }
 
 fn take_wanted(mut order: Order) -> (Order, Wanted) {

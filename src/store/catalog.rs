@@ -50,6 +50,8 @@ pub(super) const SHAPE: Shape = Shape {
     cache_capacity: 4 << 20,
 };
 const CHANGES_BETWEEN_SYNCS: usize = 48 << 10;
+/// Changes that are joined to one group, where they may be: far below what may lie between two syncs.
+pub(super) const TOGETHER_BYTES: usize = 16 << 10;
 
 /// A set of changes, in groups that are atomic one by one, in order.
 #[derive(Default)]

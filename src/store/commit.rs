@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::catalog::Changes;
+use super::catalog::{Changes, TOGETHER_BYTES};
 use super::destinations::DestinationState;
 use super::error::Result;
 use super::keys::{self, Number};
@@ -110,9 +110,6 @@ impl Closed {
     }
 }
 
-/// Changes that are written as one batch: far below what may lie between two syncs of the catalog.
-const AT_ONCE: usize = 16 << 10;
-
 /// Small runs that the catalog learns of together.
 #[derive(Default)]
 struct Together {
@@ -141,12 +138,12 @@ impl Inner {
                     }
                 };
                 let bytes = changes.size();
-                if together.changes.size() + bytes > AT_ONCE {
+                if together.changes.size() + bytes > TOGETHER_BYTES {
                     recorded += self.record_together(std::mem::take(&mut together), totals)?;
                 }
                 together.take(closed, destination);
                 // The lists of chunks of a large one are groups of their own.
-                match bytes > AT_ONCE {
+                match bytes > TOGETHER_BYTES {
                     true => together.changes = changes,
                     false => together.changes.join(changes),
                 }

@@ -6,6 +6,7 @@
 //! that a crash may leave is true; what follows is sent again, with the same message ids.
 
 mod item;
+mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use super::chunk::{Chunk, Record};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
-use super::outcome::{LETTERS_PER_GROUP, Outcome, Waited, apply_outcome};
 use super::records::{Cursor, Queued, Step};
 use super::replay::salted;
 use super::run::RunRecord;
@@ -376,118 +376,6 @@ impl Queue {
         }
         Ok(())
     }
-
-    // ---- acknowledging
-
-    /// Each group of changes is made before the next one is decided: the same run may stand in many items.
-    fn settle(&mut self, done: &[Outstanding], reasons: &BTreeMap<Position, &str>, now: Timestamp) -> Result<()> {
-        let number = self.destination.number;
-        // The last item that was read to its end, and all of it is answered.
-        let ended = |item| {
-            let next = self.outstanding.front();
-            self.from_item > item && next.is_none_or(|next| next.leased.position.item != item)
-        };
-        self.store.change.with(|totals| -> Result<()> {
-            let mut groups = groups(done, reasons).into_iter().peekable();
-            while let Some(group) = groups.next() {
-                let Some((first, last)) = group.first().zip(group.last()) else {
-                    continue;
-                };
-                let item = first.leased.position.item;
-                let following = groups.peek().and_then(|group| group.first());
-                let mut cursor = self.cursor;
-                if cursor.item != item {
-                    cursor = Cursor {
-                        item,
-                        step: Step::default(),
-                        done: 0,
-                        done_bytes: 0,
-                        ..cursor
-                    };
-                }
-                let (done_before, done_bytes) = (cursor.done, cursor.done_bytes);
-                let mut outcome = Outcome::default();
-                for one in group {
-                    match reasons.get(&one.leased.position) {
-                        Some(reason) => outcome.buried.push((one.leased.row, reason)),
-                        None => outcome.delivered.push(one.leased.row),
-                    }
-                    cursor.done_bytes += one.bytes;
-                }
-                let delivered = outcome.delivered.len() as u64;
-                cursor.step = last.next;
-                cursor.done += group.len() as u64;
-                cursor.delivered += delivered;
-                cursor.buried += outcome.buried.len() as u64;
-                let key = keys::queued(number, self.line, item);
-                let queued: Option<Queued> = self.store.catalog.get(&key)?;
-                let waited = match &queued {
-                    None => Waited::Cancelled,
-                    Some(queued) if queued.rows.is_empty() => Waited::First,
-                    Some(_) => Waited::Again,
-                };
-                let mut changes = Changes::new();
-                changes.next_group();
-                apply_outcome(
-                    &self.store,
-                    first.leased.run,
-                    &outcome,
-                    waited,
-                    now,
-                    totals,
-                    &mut changes,
-                )?;
-                let (mut events, mut bytes, mut is_done) = (0, 0, false);
-                if let Some(queued) = queued {
-                    let item_ends = following.is_none_or(|next| next.leased.position.item != item) && ended(item);
-                    is_done = item_ends || cursor.done >= queued.events;
-                    // What was counted for them, which is not always what they have.
-                    let counted = queued.bytes.saturating_sub(done_bytes);
-                    if is_done {
-                        (events, bytes) = (queued.events.saturating_sub(done_before), counted);
-                        changes.remove(key);
-                    } else {
-                        (events, bytes) = (group.len() as u64, counted.min(cursor.done_bytes - done_bytes));
-                    }
-                }
-                if !is_done || following.is_none() {
-                    // With the record, so that they agree. What is done as a whole is not in the queue any more.
-                    changes.put(keys::cursor(number, self.line), &cursor)?;
-                }
-                self.store.catalog.apply(changes)?;
-                self.cursor = cursor;
-                self.destination.take_waiting(events, bytes);
-                self.destination.add_delivered(delivered);
-            }
-            Ok(())
-        })
-    }
-}
-
-/// What was done, in order, in groups of one item each, with letters few enough for one atomic change.
-fn groups<'a>(done: &'a [Outstanding], reasons: &BTreeMap<Position, &str>) -> Vec<&'a [Outstanding]> {
-    let mut groups = Vec::new();
-    for mut item in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
-        let mut buried = item
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| reasons.contains_key(&one.leased.position));
-        let ends: Vec<usize> = buried
-            .by_ref()
-            .skip(LETTERS_PER_GROUP)
-            .step_by(LETTERS_PER_GROUP)
-            .map(|(at, _)| at)
-            .collect();
-        let mut begin = 0;
-        for end in ends {
-            let (group, rest) = item.split_at(end - begin);
-            groups.push(group);
-            item = rest;
-            begin = end;
-        }
-        groups.push(item);
-    }
-    groups
 }
 
 /// The stored event with the run's time where it has none, still open at its end.

@@ -1,0 +1,163 @@
+//! What an answer settles: the records of the runs whose events it was about, their letters, the queue, the cursor.
+
+use std::collections::BTreeMap;
+
+use super::super::catalog::{Changes, TOGETHER_BYTES};
+use super::super::error::Result;
+use super::super::keys;
+use super::super::outcome::{LETTERS_PER_GROUP, Outcome, Waited, apply_outcome};
+use super::super::records::{Cursor, Queued, Step};
+use super::{Outstanding, Position, Queue};
+use crate::event::{RunId, Timestamp};
+
+/// What is decided and not in the catalog yet.
+struct Decided {
+    changes: Changes,
+    /// The runs that it is about, each once.
+    runs: Vec<RunId>,
+    cursor: Cursor,
+    /// What does not wait any more.
+    events: u64,
+    bytes: u64,
+    delivered: u64,
+}
+
+impl Decided {
+    fn nothing(cursor: Cursor) -> Self {
+        Self {
+            changes: Changes::new(),
+            runs: Vec::new(),
+            cursor,
+            events: 0,
+            bytes: 0,
+            delivered: 0,
+        }
+    }
+}
+
+impl Queue {
+    /// Small runs are settled together, as one atomic change. What is decided of a run is made before more of it is
+    /// decided: the same run may stand in many items.
+    pub(super) fn settle(
+        &mut self,
+        done: &[Outstanding],
+        reasons: &BTreeMap<Position, &str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let number = self.destination.number;
+        // The last item that was read to its end, and all of it is answered.
+        let next_item = self.outstanding.front().map(|next| next.leased.position.item);
+        let from_item = self.from_item;
+        let ended = |item| from_item > item && next_item != Some(item);
+        let store = std::sync::Arc::clone(&self.store);
+        store.change.with(|totals| -> Result<()> {
+            let mut decided = Decided::nothing(self.cursor);
+            let mut groups = groups(done, reasons).into_iter().peekable();
+            while let Some(group) = groups.next() {
+                let Some((first, last)) = group.first().zip(group.last()) else {
+                    continue;
+                };
+                let (item, run) = (first.leased.position.item, first.leased.run);
+                let following = groups.peek().and_then(|group| group.first());
+                if decided.runs.contains(&run) {
+                    decided = self.make(decided)?;
+                }
+                let mut cursor = decided.cursor;
+                if cursor.item != item {
+                    cursor = Cursor {
+                        item,
+                        step: Step::default(),
+                        done: 0,
+                        done_bytes: 0,
+                        ..cursor
+                    };
+                }
+                let (done_before, done_bytes) = (cursor.done, cursor.done_bytes);
+                let mut outcome = Outcome::default();
+                for one in group {
+                    match reasons.get(&one.leased.position) {
+                        Some(reason) => outcome.buried.push((one.leased.row, reason)),
+                        None => outcome.delivered.push(one.leased.row),
+                    }
+                    cursor.done_bytes += one.bytes;
+                }
+                let delivered = outcome.delivered.len() as u64;
+                cursor.step = last.next;
+                cursor.done += group.len() as u64;
+                cursor.delivered += delivered;
+                cursor.buried += outcome.buried.len() as u64;
+                let key = keys::queued(number, self.line, item);
+                let queued: Option<Queued> = store.catalog.get(&key)?;
+                let waited = match &queued {
+                    None => Waited::Cancelled,
+                    Some(queued) if queued.rows.is_empty() => Waited::First,
+                    Some(_) => Waited::Again,
+                };
+                let mut changes = Changes::new();
+                apply_outcome(&store, run, &outcome, waited, now, totals, &mut changes)?;
+                let (mut events, mut bytes, mut is_done) = (0, 0, false);
+                if let Some(queued) = queued {
+                    let item_ends = following.is_none_or(|next| next.leased.position.item != item) && ended(item);
+                    is_done = item_ends || cursor.done >= queued.events;
+                    // What was counted for them, which is not always what they have.
+                    let counted = queued.bytes.saturating_sub(done_bytes);
+                    if is_done {
+                        (events, bytes) = (queued.events.saturating_sub(done_before), counted);
+                        changes.remove(key);
+                    } else {
+                        (events, bytes) = (group.len() as u64, counted.min(cursor.done_bytes - done_bytes));
+                    }
+                }
+                if !is_done || following.is_none() {
+                    // With the record, so that they agree. What is done as a whole is not in the queue any more.
+                    changes.put(keys::cursor(number, self.line), &cursor)?;
+                }
+                if decided.changes.size() + changes.size() > TOGETHER_BYTES {
+                    decided = self.make(decided)?;
+                }
+                decided.changes.join(changes);
+                decided.runs.push(run);
+                decided.cursor = cursor;
+                decided.events += events;
+                decided.bytes += bytes;
+                decided.delivered += delivered;
+            }
+            self.make(decided).map(drop)
+        })
+    }
+
+    /// The catalog takes what is decided.
+    fn make(&mut self, decided: Decided) -> Result<Decided> {
+        self.store.catalog.apply(decided.changes)?;
+        self.cursor = decided.cursor;
+        self.destination.take_waiting(decided.events, decided.bytes);
+        self.destination.add_delivered(decided.delivered);
+        Ok(Decided::nothing(decided.cursor))
+    }
+}
+
+/// What was done, in order, in groups of one item each, with letters few enough for one atomic change.
+fn groups<'a>(done: &'a [Outstanding], reasons: &BTreeMap<Position, &str>) -> Vec<&'a [Outstanding]> {
+    let mut groups = Vec::new();
+    for mut item in done.chunk_by(|a, b| a.leased.position.item == b.leased.position.item) {
+        let mut buried = item
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| reasons.contains_key(&one.leased.position));
+        let ends: Vec<usize> = buried
+            .by_ref()
+            .skip(LETTERS_PER_GROUP)
+            .step_by(LETTERS_PER_GROUP)
+            .map(|(at, _)| at)
+            .collect();
+        let mut begin = 0;
+        for end in ends {
+            let (group, rest) = item.split_at(end - begin);
+            groups.push(group);
+            item = rest;
+            begin = end;
+        }
+        groups.push(item);
+    }
+    groups
+}
