@@ -28,7 +28,7 @@ use crate::admin::selection::Selection;
 use crate::admin::{Fault, Service, Setup, views};
 use crate::config::Config;
 use crate::event::{Code, Destination, DestinationId, Timestamp};
-use crate::store::{self, Store};
+use crate::store::{self, Finding, Store};
 
 /// A server that holds the store but does not answer yet is waited for this long: it starts, or it stops.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +50,8 @@ pub(super) enum Missing {
 pub(super) struct Client {
     runtime: tokio::runtime::Runtime,
     way: Way,
+    /// What was out of order in the store, where it was opened here.
+    findings: Vec<Finding>,
 }
 
 enum Way {
@@ -84,6 +86,7 @@ impl Client {
                 return Ok(Self {
                     runtime,
                     way: Way::Socket(socket),
+                    findings: Vec::new(),
                 });
             }
             if missing == Missing::Refuse && !config.store.path.join("segments").is_dir() {
@@ -91,12 +94,13 @@ impl Client {
             }
             match Store::open(&config.store, Timestamp::now()) {
                 Ok((store, findings)) => {
-                    for finding in findings {
-                        output.warn(finding.what);
+                    for finding in &findings {
+                        output.warn(&finding.what);
                     }
                     return Ok(Self {
                         runtime,
                         way: here(config, store),
+                        findings,
                     });
                 }
                 // It starts or stops: in a moment the socket answers, or the store is free.
@@ -128,6 +132,7 @@ impl Client {
         Ok(answered.then_some(Self {
             runtime,
             way: Way::Socket(socket),
+            findings: Vec::new(),
         }))
     }
 
@@ -141,6 +146,11 @@ impl Client {
                 store.close().map_err(|error| Fault::from(error).into())
             }
         }
+    }
+
+    /// What was out of order in the store, where this command opened it.
+    pub(super) fn opened_with(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// Whether a server answers.

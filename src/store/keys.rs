@@ -47,6 +47,8 @@ pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const UNFINISHED: &[u8] = b"munfinished";
 /// The lists of `lookup` are there.
 pub(super) const LISTS: &[u8] = b"mlists";
+/// How often the store was closed in good order: the lock file says it, too.
+pub(super) const CLOSED: &[u8] = b"mclosed";
 pub(super) const HIGH_WATER: &[u8] = b"mhigh";
 pub(super) const TOTALS: &[u8] = b"mtotals";
 

@@ -1,6 +1,7 @@
 //! The catalog at a start: opened, read, its format checked; or set aside and made anew.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::adopt::{self, Ground};
@@ -9,9 +10,9 @@ use super::database::sync_folder;
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
-use super::open::Finding;
+use super::open::{Before, Finding};
 use super::records::{self, DestinationRecord, Registered, Totals};
-use super::segment::SegmentId;
+use super::segment::{self, Seal, SegmentId};
 use crate::event::DestinationId;
 
 /// A catalog of at most this size, some ten thousand runs, is read whole at a start, so that damage is found before
@@ -29,8 +30,8 @@ pub(super) struct Loaded {
     unfinished: bool,
 }
 
-/// Step 2. The flag says that it is new.
-pub(super) fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> Result<(Loaded, bool)> {
+/// Step 2. The flag says that it is new. `before` is what it must hold at least.
+pub(super) fn open_catalog(ground: Ground<'_>, before: Before, findings: &mut Vec<Finding>) -> Result<(Loaded, bool)> {
     let folder = ground.folder;
     let generations = catalog::generations(folder)?;
     let Some(&newest) = generations.last() else {
@@ -46,6 +47,8 @@ pub(super) fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> R
             let (catalog, _) = Catalog::open(folder)?;
             Ok((healed, Loaded::of(catalog)?))
         });
+        let loaded =
+            loaded.and_then(|(healed, loaded)| loaded.check(ground.segments, before).map(|loaded| (healed, loaded)));
         match loaded {
             Ok((_, loaded)) if loaded.unfinished => {
                 // The start that made it did not come to its end: everything in it comes from the segments.
@@ -88,7 +91,7 @@ pub(super) fn open_catalog(ground: Ground<'_>, findings: &mut Vec<Finding>) -> R
 }
 
 impl Loaded {
-    fn of(catalog: Catalog) -> Result<Self> {
+    pub(super) fn of(catalog: Catalog) -> Result<Self> {
         check_format(&catalog)?;
         if catalog.bytes() <= READ_WHOLE {
             catalog.each(b"", |_, _| Ok(true))?;
@@ -113,6 +116,27 @@ impl Loaded {
             registry,
             unfinished,
         })
+    }
+
+    /// Where its log is damaged sled cuts it, without a word. What was synced and is not there tells.
+    pub(super) fn check(self, segments: &Path, before: Before) -> Result<Self> {
+        let cut = |lacks: String| Error::damaged("catalog", format!("its log is damaged, and ends now before {lacks}"));
+        if self.unfinished {
+            return match before.opened {
+                true => Err(cut("it was finished".to_owned())),
+                false => Ok(self),
+            };
+        }
+        if self.catalog.get(keys::CLOSED)?.unwrap_or(0) < before.closed {
+            return Err(cut("the store was closed".to_owned()));
+        }
+        for id in segment::folders(segments)? {
+            // Each was known before anything was written to it.
+            if !self.registry.contains_key(&id) && Seal::read(&id.folder(segments)).is_ok_and(|seal| seal.is_some()) {
+                return Err(cut(format!("it knew of segment {id}")));
+            }
+        }
+        Ok(self)
     }
 }
 

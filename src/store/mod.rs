@@ -48,6 +48,7 @@ mod keys;
 mod letters;
 mod live;
 mod load;
+mod look;
 mod lookup;
 mod mark;
 mod message;

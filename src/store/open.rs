@@ -30,7 +30,7 @@ use super::lookup;
 use super::readers::Readers;
 use super::records::{self, HighWater, Registered, Totals};
 use super::recover::{Adoption, AdoptionMemory};
-use super::segment::{Active, SegmentId};
+use super::segment::{self, Active, SegmentId};
 use super::state::{Inner, Parts};
 use super::writer::{self, Writer};
 use crate::config::StoreSettings;
@@ -39,6 +39,40 @@ use crate::event::{DestinationId, Timestamp};
 
 /// A line of the lock file: a store was opened here, so there must be one.
 const OPENED: &str = "opened";
+/// Another, with a number behind it: the store was closed in good order, so often.
+const CLOSED: &str = "closed ";
+
+/// What the lock file says of the time before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Before {
+    pub(super) opened: bool,
+    /// 0: the last one to open it came to no good end.
+    pub(super) closed: u64,
+}
+
+impl Before {
+    fn read(text: &str) -> Self {
+        let closed = text.lines().find_map(|line| line.strip_prefix(CLOSED));
+        Self {
+            opened: text.lines().any(|line| line == OPENED),
+            closed: closed.and_then(|number| number.parse().ok()).unwrap_or_default(),
+        }
+    }
+
+    /// Writes it anew, durably.
+    pub(super) fn write(self, mut lock: &std::fs::File) -> std::io::Result<()> {
+        use std::io::Write;
+        let mut text = String::new();
+        if self.opened {
+            text.push_str(&format!("{OPENED}\n"));
+        }
+        if self.closed > 0 {
+            text.push_str(&format!("{CLOSED}{}\n", self.closed));
+        }
+        lock.write_all(text.as_bytes())?;
+        lock.sync_data()
+    }
+}
 
 /// Something that a start found out of order: to be logged, and shown to the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +106,7 @@ pub(super) fn open(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inne
 
 fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Vec<Finding>)> {
     let folder = &settings.path;
-    let (lock, opened_before) = prepare_folder(folder)?;
+    let (lock, before) = prepare_folder(folder)?;
     for name in ["segments", "spool", "set-aside"] {
         let path = folder.join(name);
         if !path.is_dir() {
@@ -87,7 +121,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         now,
     };
     let mut findings = Vec::new();
-    let (opened, created) = open_catalog(ground, &mut findings)?;
+    let (opened, created) = open_catalog(ground, before, &mut findings)?;
     let mut opening = Opening {
         ground,
         catalog: opened.catalog,
@@ -97,7 +131,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         findings,
         memory: AdoptionMemory::new(),
     };
-    let active = opening.settle_segments(created, opened_before)?;
+    let active = opening.settle_segments(created, before.opened)?;
     lookup::make_lists(&opening.catalog)?;
     let next_commit = opening.next_commit()?;
     let incomplete = std::mem::take(&mut opening.memory.incomplete);
@@ -141,7 +175,11 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
     if missing > 0 {
         tracing::warn!(missing, "no_room_for_the_ballast");
     }
-    inner.note_opened(OPENED)?;
+    // From now on an empty folder is a loss, not a beginning.
+    inner.note_in_lock(Before {
+        opened: true,
+        closed: 0,
+    })?;
     let writer = Writer::new(Arc::clone(&inner), active);
     std::thread::Builder::new()
         .name("pintle-store".to_owned())
@@ -151,8 +189,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
 }
 
 /// The folder, 0700 and ours, and the lock in it.
-/// The flag says that a store was opened here before.
-fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
+pub(super) fn prepare_folder(folder: &Path) -> Result<(std::fs::File, Before)> {
     use std::io::{Read, Seek, Write};
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
     if !folder.exists() {
@@ -220,12 +257,16 @@ fn prepare_folder(folder: &Path) -> Result<(std::fs::File, bool)> {
     let io = |error: std::io::Error| Error::io("failed to write", &path, &error);
     let mut before = String::new();
     // What is no text was not written by us.
-    let opened_before = lock.read_to_string(&mut before).is_ok() && before.lines().any(|line| line == OPENED);
+    let before = match lock.read_to_string(&mut before) {
+        Ok(_) => Before::read(&before),
+        Err(_) => Before::default(),
+    };
     lock.set_len(0).map_err(io)?;
     lock.rewind().map_err(io)?;
     lock.write_all(format!("{}\n", std::process::id()).as_bytes())
+        .and_then(|()| lock.sync_data())
         .map_err(io)?;
-    Ok((lock, opened_before))
+    Ok((lock, before))
 }
 
 /// A name in the folder that is a link, or not of this user.
@@ -257,7 +298,7 @@ fn lock_patiently(lock: &std::fs::File) -> std::result::Result<(), std::fs::TryL
 impl Opening<'_> {
     /// Steps 3 to 6. Returns the new active segment.
     fn settle_segments(&mut self, catalog_is_new: bool, opened_before: bool) -> Result<Active> {
-        let folders = self.folders()?;
+        let folders = segment::folders(self.ground.segments)?;
         let lost_catalog = catalog_is_new && !folders.is_empty();
         if catalog_is_new && folders.is_empty() && opened_before {
             self.findings.push(Finding {
@@ -332,18 +373,6 @@ impl Opening<'_> {
             }
         }
         self.catalog.apply(changes)
-    }
-
-    fn folders(&self) -> Result<BTreeSet<SegmentId>> {
-        let path = self.ground.segments;
-        let mut folders = BTreeSet::new();
-        for entry in std::fs::read_dir(path).map_err(|error| Error::io("failed to list", path, &error))? {
-            let entry = entry.map_err(|error| Error::io("failed to list", path, &error))?;
-            if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                folders.insert(SegmentId(number));
-            }
-        }
-        Ok(folders)
     }
 
     /// Registered segments whose folders are not there. A tombstone has done its work then.

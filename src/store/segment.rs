@@ -8,6 +8,7 @@
 //! At least one fdatasync lies between any two segments of sled's log ([`SYNC_BYTES`]): without it a power cut can lose
 //! everything in the database, silently.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,17 @@ impl SegmentId {
     pub(super) fn folder(self, segments: &Path) -> PathBuf {
         segments.join(self.to_string())
     }
+}
+
+/// The segments whose folders are there.
+pub(super) fn folders(segments: &Path) -> Result<BTreeSet<SegmentId>> {
+    let failed = |error: std::io::Error| Error::io("failed to list", segments, &error);
+    let mut folders = BTreeSet::new();
+    for entry in std::fs::read_dir(segments).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        folders.extend(name.to_str().and_then(|name| name.parse().ok()).map(SegmentId));
+    }
+    Ok(folders)
 }
 
 /// The active segment: only the writer thread appends to it.

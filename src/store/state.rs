@@ -12,6 +12,7 @@ use super::destinations::DestinationState;
 use super::error::{Error, Result};
 use super::keys;
 use super::lookup;
+use super::open::Before;
 use super::parking::Guarded;
 use super::readers::Readers;
 use super::records::{Attempt, Letter, Place, SealedAs, Seen, Totals};
@@ -125,11 +126,21 @@ impl Inner {
         });
     }
 
-    /// From now on an empty folder is a loss, not a beginning.
-    pub(super) fn note_opened(&self, line: &str) -> Result<()> {
-        use std::io::Write;
+    pub(super) fn note_in_lock(&self, before: Before) -> Result<()> {
         let path = self.settings().path.join("lock");
-        writeln!(&self.lock, "{line}").map_err(|error| Error::io("failed to write", &path, &error))
+        before
+            .write(&self.lock)
+            .map_err(|error| Error::io("failed to write", &path, &error))
+    }
+
+    /// The last word of a stop: everything is in the catalog, which says so, and the lock file then, too.
+    pub(super) fn close_catalog(&self) -> Result<()> {
+        let closed = self.catalog.get(keys::CLOSED)?.unwrap_or(0) + 1;
+        let mut changes = Changes::new();
+        changes.put(keys::CLOSED.to_vec(), &closed)?;
+        self.catalog.apply(changes)?;
+        self.catalog.commit()?;
+        self.note_in_lock(Before { opened: false, closed })
     }
 
     pub(super) fn segments_folder(&self) -> PathBuf {

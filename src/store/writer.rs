@@ -441,7 +441,7 @@ impl Writer {
             self.rotate()?;
         }
         self.store.keep_counts()?;
-        self.store.catalog.commit()?;
+        self.store.close_catalog()?;
         self.store.readers.release_active();
         Ok(())
     }

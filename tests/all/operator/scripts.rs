@@ -527,6 +527,47 @@ fn damage_is_found_and_set_aside() {
     );
 }
 
+/// To open it would be to make it anew: a look changes nothing, and says so; a repair does, and says that.
+#[test]
+fn a_damaged_catalog_is_found_before_it_is_made_anew() {
+    let (place, _) = night();
+    let store = place.path().join("store");
+    let catalog = std::fs::read_dir(&store)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("catalog."))
+        .unwrap();
+    let file = catalog.join("db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Wherever sled has put its records: some of them are hit.
+    for at in (2_000..bytes.len()).step_by(1_000) {
+        bytes[at] ^= 0x55;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let set_aside = || std::fs::read_dir(store.join("set-aside")).unwrap().count();
+    for _ in 0..2 {
+        let found = place.run(&["--json", "verify"]);
+        let damaged = &found.json()["damaged"][0];
+        assert_eq!((found.code, &found.json()["ok"]), (1, &json!(false)), "{}", found.all());
+        assert!(damaged["where"].as_str().unwrap().starts_with("catalog."), "{damaged}");
+        assert!(
+            damaged["what"].as_str().unwrap().contains("verify --repair"),
+            "{damaged}"
+        );
+        assert_eq!((std::fs::read(&file).unwrap() == bytes, set_aside()), (true, 0));
+    }
+    let repaired = place.run(&["--json", "verify", "--repair"]);
+    assert_eq!(repaired.code, 1, "{}", repaired.all());
+    let what = repaired.json()["damaged"].to_string();
+    assert!(what.contains("set aside") && what.contains("made again"), "{what}");
+    assert!(set_aside() > 0);
+    let mended = json_of(&place, &["verify"]);
+    assert_eq!(
+        (&mended["ok"], &mended["runs"], &mended["events"]),
+        (&json!(true), &json!(4), &json!(38))
+    );
+}
+
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
