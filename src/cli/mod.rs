@@ -22,6 +22,7 @@ mod import;
 mod listing;
 mod log_line;
 pub mod logs;
+mod memory;
 pub mod output;
 mod progress;
 mod replay;
@@ -54,6 +55,9 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
         Command::Completions(verb) => verb.run(output),
         Command::Demo(verb) => demo::command(verb, &globals, output),
         command => {
+            if command.is_service() {
+                memory::settle();
+            }
             let mut session = Session::open(globals, environment, output, command.is_service())?;
             match command {
                 Command::Serve(verb) => verb.run(&mut session),

@@ -1,0 +1,25 @@
+//! How glibc keeps memory for a service. As it comes it gives each thread that blocks a heap of its own, and keeps what is
+//! freed in them: a hundred destinations that drain at once took 240 MB, of which 40 are events. With two heaps, and pages
+//! of their own for what is large, 110. It reads that from the environment as it starts, and by a call that is unsafe; so
+//! the process begins once more with these variables, under its own id. Who has set one of them is not overruled.
+
+/// For glibc: `mallopt(3)`.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const VARIABLES: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "524288")];
+
+/// Begins this process once more with the variables, before it has done anything. Where that cannot be it only takes more
+/// memory.
+pub(super) fn settle() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::os::unix::process::CommandExt;
+        let is_set = VARIABLES.iter().any(|(name, _)| std::env::var_os(name).is_some());
+        let mut arguments = std::env::args_os();
+        let (Ok(program), Some(name), false) = (std::env::current_exe(), arguments.next(), is_set) else {
+            return;
+        };
+        let mut again = std::process::Command::new(program);
+        // It returns where the program is not there any more: another version has taken its place meanwhile.
+        drop(again.arg0(name).args(arguments).envs(VARIABLES).exec());
+    }
+}
