@@ -44,7 +44,7 @@ impl Service {
         form: AuditForm,
         out: &mut dyn Out,
     ) -> Result<(), Fault> {
-        let selection = self.resolved(selection)?;
+        let (selection, _) = self.sought(selection)?;
         let runs = self.runs_with_events(&selection)?;
         match (form, rows) {
             (AuditForm::Lines, _) => self.audit_rows(&selection, &runs, rows, &mut |row| {

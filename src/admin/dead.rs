@@ -57,7 +57,7 @@ impl Service {
         lines: Lines,
         out: &mut dyn Out,
     ) -> Result<(), Fault> {
-        let selection = self.resolved(selection)?;
+        let (selection, _) = self.sought(selection)?;
         let mut left = limit.unwrap_or(u64::MAX);
         let mut list = List::new(out, lines);
         self.each_dead(&selection, &mut |_, letter| {

@@ -69,7 +69,7 @@ pub(super) const fn state_of(state: Stored) -> EventState {
 impl Service {
     /// The stored events of a selection, in the order of acceptance.
     pub fn events(&self, selection: &Selection, raw: bool, out: &mut dyn Out) -> Result<(), Fault> {
-        let selection = self.resolved(selection)?;
+        let (selection, _) = self.sought(selection)?;
         let (mut json, mut text) = (Vec::new(), Vec::new());
         let mut walk = Walk::new(self, &selection);
         let mut damaged = None;

@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 
 use super::selection::SelectionError;
+use super::views;
 use crate::event::Code;
 use crate::store;
 
@@ -103,6 +104,15 @@ impl From<store::Error> for Fault {
             E::Refused { .. } => (Kind::Refused, Code::ChangeRefused),
         };
         Self::new(kind, code, error.to_string())
+    }
+}
+
+impl From<&Fault> for views::Error {
+    fn from(fault: &Fault) -> Self {
+        Self {
+            error: fault.message.clone(),
+            code: fault.code.to_string(),
+        }
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) fn bounds(prefix: &str) -> Option<(RunId, RunId)> {
 impl Service {
     /// The run whose id begins with a text.
     pub(super) fn run_by_prefix(&self, text: &str) -> Result<RunRecord, Fault> {
+        self.run_if_any(text)?.ok_or_else(|| self.no_run(text))
+    }
+
+    /// The run whose id begins with a text, if any does; several are an error.
+    fn run_if_any(&self, text: &str) -> Result<Option<RunRecord>, Fault> {
         let mut found = match bounds(text) {
             Some((low, high)) => self.runs_between(low, high, 2)?,
             None => Vec::new(),
@@ -43,7 +48,7 @@ impl Service {
                 ids.join(" and ")
             )));
         }
-        found.pop().map_or_else(|| Err(self.no_run(text)), Ok)
+        Ok(found.pop())
     }
 
     /// The run whose id begins with a text, where a replay is meant.
@@ -177,6 +182,38 @@ impl Service {
             resolved.destination = Some(self.destination(destination)?.id.to_string());
         }
         Ok(resolved)
+    }
+
+    /// The same for what only looks: what is not here matches nothing, and is told beside it.
+    pub(super) fn sought(&self, selection: &Selection) -> Result<(Selection, Vec<Fault>), Fault> {
+        let mut sought = selection.clone();
+        let mut missing = Vec::new();
+        sought.runs.clear();
+        for prefix in &selection.runs {
+            let id = match self.run_if_any(prefix)? {
+                Some(run) => run.id.to_string(),
+                None => {
+                    missing.push(self.no_run(prefix));
+                    // Left in its place: without any run, all would be meant.
+                    prefix.clone()
+                }
+            };
+            if !sought.runs.contains(&id) {
+                sought.runs.push(id);
+            }
+        }
+        if let Some(destination) = &selection.destination {
+            match self.destination(destination) {
+                Ok(known) => sought.destination = Some(known.id.to_string()),
+                Err(unknown) => missing.push(unknown),
+            }
+        }
+        Ok((sought, missing))
+    }
+
+    /// What a selection names that is not here.
+    pub fn missing(&self, selection: &Selection) -> Result<Vec<Fault>, Fault> {
+        Ok(self.sought(selection)?.1)
     }
 
     /// The runs of a resolved selection, newest first: `matches_run`, as far as a record tells. Where runs are named, the

@@ -11,7 +11,7 @@ use crate::store::{
 
 use super::events::Matcher;
 use super::selection::Selection;
-use super::views::{ReplayShown, Run};
+use super::views::{Error, ReplayShown, Run};
 use super::{Fault, Kind, Service};
 use crate::event::Code;
 
@@ -19,6 +19,8 @@ use crate::event::Code;
 const PAGE: usize = 1_024;
 /// RudderStack's deduplication window, where it is turned on: an hour, in milliseconds.
 const WINDOW: i64 = 3_600_000;
+/// Destinations that an error names.
+const NAMED: usize = 10;
 /// More newer runs than this are not counted.
 const NEWER: u64 = 1_000;
 
@@ -50,7 +52,11 @@ impl Service {
         if order.rate == Some(0) {
             return Err(Fault::usage("`rate` is at least 1 event a second"));
         }
-        let selection = self.resolved(&order.selection)?;
+        let (selection, missing) = if order.dry_run {
+            self.sought(&order.selection)?
+        } else {
+            (self.resolved(&order.selection)?, Vec::new())
+        };
         let to = order.to.as_deref().map(|to| self.destination(to)).transpose()?;
         let mut matcher = Matcher::new(&selection);
         // What a replay refers to is no part of its own chunks, so a replay of one is copied: it is named by its run.
@@ -82,11 +88,7 @@ impl Service {
             (Some(to), _) => Some(to.clone()),
             (None, Some(only)) if from.len() == 1 => Some(self.destination(only.as_str())?),
             (None, Some(_)) => {
-                let names: Vec<&str> = from.iter().map(|id| id.as_str()).collect();
-                return Err(Fault::usage(format!(
-                    "these events went to several destinations ({}); choose one with --destination, or send all to one with --to",
-                    names.join(", ")
-                )));
+                return Err(several(from, order.selection.all));
             }
             (None, None) => None,
         };
@@ -105,7 +107,8 @@ impl Service {
             by_reference: plan.by_reference,
             newer_runs: newer.runs,
             in_dedup_window: recent,
-            warnings: Vec::new(),
+            warnings: missing.iter().map(|fault| fault.message.clone()).collect(),
+            missing: missing.iter().map(Error::from).collect(),
         };
         if recent > 0 {
             shown.warnings.push(format!(
@@ -235,6 +238,20 @@ impl Chosen {
     }
 }
 
+/// Where events went to several destinations, one replay goes to one of them.
+fn several(from: &BTreeSet<DestinationId>, all: bool) -> Fault {
+    let mut names: Vec<&str> = from.iter().take(NAMED).map(|id| id.as_str()).collect();
+    let more = format!("and {} more", from.len().saturating_sub(NAMED));
+    if from.len() > NAMED {
+        names.push(&more);
+    }
+    Fault::usage(format!(
+        "these events went to several destinations ({}); choose one with --destination{}, or send all to one with --to",
+        names.join(", "),
+        if all { " in place of --all" } else { "" }
+    ))
+}
+
 /// Runs that came since.
 #[derive(Default)]
 struct Newer {
@@ -254,4 +271,27 @@ type Look = (String, Option<String>, Action, DestinationId);
 fn look_of(run: &RunRecord) -> Option<Look> {
     let look = run.looker.look_id()?.to_owned();
     Some((look, run.looker.instance.clone(), run.action, run.destination.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_destinations_are_named_with_both_ways_out() {
+        let of = |count: usize| {
+            (10..10 + count)
+                .map(|number| DestinationId(format!("d{number}").into()))
+                .collect()
+        };
+        assert_eq!(
+            several(&of(2), true).message,
+            "these events went to several destinations (d10, d11); choose one with --destination in place of --all, or send all to one with --to"
+        );
+        let many = several(&of(12), false).message;
+        assert!(
+            many.contains("d19, and 2 more); choose one with --destination, or"),
+            "{many}"
+        );
+    }
 }

@@ -116,7 +116,7 @@ impl Service {
         lines: Lines,
         out: &mut dyn Out,
     ) -> Result<(), Fault> {
-        let selection = self.resolved(selection)?;
+        let (selection, _) = self.sought(selection)?;
         let mut left = limit.unwrap_or(u64::MAX);
         let mut written = List::new(out, lines);
         self.each_selected(list, &selection, &mut |run| {

@@ -104,6 +104,14 @@ async fn ask(api: &Api, door: Door, request: hyper::http::request::Builder, body
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
+/// The list of what is not here that an answer's header holds.
+async fn missing(api: &Api, path: &str) -> Vec<String> {
+    let request = Request::get(path).body(Full::new(Bytes::new())).unwrap();
+    let response = api.handle(request, Door::Socket).await;
+    let header = response.headers().get("pintle-missing").map(|value| value.as_bytes());
+    header.map_or_else(Vec::new, |json| serde_json::from_slice(json).unwrap())
+}
+
 async fn get(api: &Api, path: &str) -> (StatusCode, Value) {
     let (status, body) = ask(api, Door::Socket, Request::get(path), "").await;
     (
@@ -155,6 +163,7 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
     let folder = tempfile::tempdir().unwrap();
     let (service, store) = service(folder.path());
     let run = store_run(&store, 1, 3, 10, |row| format!("u{row}"));
+    store_run(&store, 2, 3, 10, |row| format!("u{row}"));
     let api = Api::new(service, None);
     let gets = [
         ("/api/runs/zz", StatusCode::NOT_FOUND, "P0045"),
@@ -164,8 +173,8 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
         ("/", StatusCode::NOT_FOUND, "P0045"),
         ("/api/events?usr=x", StatusCode::BAD_REQUEST, "P0036"),
         ("/api/events?since=soon", StatusCode::BAD_REQUEST, "P0036"),
-        ("/api/events?run=0zzz", StatusCode::NOT_FOUND, "P0045"),
-        ("/api/dead?destination=two", StatusCode::NOT_FOUND, "P0008"),
+        ("/api/events?run=0", StatusCode::NOT_FOUND, "P0045"),
+        ("/api/trace/x?run=0zzz", StatusCode::NOT_FOUND, "P0045"),
         ("/api/trace/..%2f", StatusCode::NOT_FOUND, "P0045"),
         ("/api/runs/%zz", StatusCode::BAD_REQUEST, "P0036"),
     ];
@@ -192,6 +201,19 @@ async fn what_is_refused_has_a_code_and_a_fitting_status() {
             "P0008",
         ),
         ("/api/replay", "[", StatusCode::BAD_REQUEST, "P0036"),
+        ("/api/replay", "{\"run\":\"0zzz\"}", StatusCode::NOT_FOUND, "P0045"),
+        (
+            "/api/replay",
+            "{\"run\":\"0\",\"dry_run\":true}",
+            StatusCode::NOT_FOUND,
+            "P0045",
+        ),
+        (
+            "/api/dead/drop",
+            "{\"destination\":\"two\"}",
+            StatusCode::NOT_FOUND,
+            "P0008",
+        ),
         ("/api/dead/drop", "{}", StatusCode::BAD_REQUEST, "P0043"),
         (
             "/api/dead/requeue",

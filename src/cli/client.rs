@@ -1,6 +1,9 @@
 //! The way to a pintle: through `admin.sock` where a server runs, else to the same API in this process, over the store that
 //! nobody else has open. Both are HTTP/1.1, so both give the same bytes.
 
+mod asked;
+
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,14 +24,15 @@ use tokio::net::UnixStream;
 
 use super::progress::TICK;
 use super::{Exit, Expected, Output, Session};
-use crate::admin::api::{Api, Door, encode_segment};
+use crate::admin::api::{Api, Door, MISSING};
 use crate::admin::lanes::Resting;
 use crate::admin::metrics::Metrics;
-use crate::admin::selection::Selection;
 use crate::admin::{Fault, Service, Setup, views};
 use crate::config::Config;
 use crate::event::{Code, Destination, DestinationId, Timestamp};
 use crate::store::{self, Finding, Store};
+
+pub(super) use asked::{members, path, plain};
 
 /// A server that holds the store but does not answer yet is waited for this long: it starts, or it stops.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +56,8 @@ pub(super) struct Client {
     way: Way,
     /// What was out of order in the store, where it was opened here.
     findings: Vec<Finding>,
+    /// What a listing's selection named and is not here.
+    missing: RefCell<Vec<String>>,
 }
 
 enum Way {
@@ -67,6 +73,9 @@ pub(super) fn with<T>(
 ) -> Result<T, Expected> {
     let mut client = Client::open(&session.config, missing, session.output)?;
     let result = work(&mut client, session.output);
+    for words in client.missing.take() {
+        session.output.warn(words);
+    }
     let closed = client.close();
     let value = result?;
     closed?;
@@ -83,11 +92,7 @@ impl Client {
         let began = Instant::now();
         loop {
             if runtime.block_on(answers(&socket))? {
-                return Ok(Self {
-                    runtime,
-                    way: Way::Socket(socket),
-                    findings: Vec::new(),
-                });
+                return Ok(Self::over(runtime, Way::Socket(socket)));
             }
             if missing == Missing::Refuse && !config.store.path.join("segments").is_dir() {
                 return Err(no_store(&config.store.path));
@@ -98,9 +103,8 @@ impl Client {
                         output.warn(&finding.what);
                     }
                     return Ok(Self {
-                        runtime,
-                        way: here(config, store),
                         findings,
+                        ..Self::over(runtime, here(config, store))
                     });
                 }
                 // It starts or stops: in a moment the socket answers, or the store is free.
@@ -129,11 +133,30 @@ impl Client {
             .map_err(|error| failed(format!("no runtime can be made: {error}"), None))?;
         let socket = config.store.path.join("admin.sock");
         let answered = runtime.block_on(answers(&socket))?;
-        Ok(answered.then_some(Self {
+        Ok(answered.then(|| Self::over(runtime, Way::Socket(socket))))
+    }
+
+    const fn over(runtime: tokio::runtime::Runtime, way: Way) -> Self {
+        Self {
             runtime,
-            way: Way::Socket(socket),
+            way,
             findings: Vec::new(),
-        }))
+            missing: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Keeps what an answer says is not here, each once: a verb may list twice.
+    fn note_missing(&self, response: &Response<Incoming>) {
+        let words = response.headers().get(MISSING).map(|value| value.as_bytes());
+        let words: Vec<String> = words
+            .and_then(|json| serde_json::from_slice(json).ok())
+            .unwrap_or_default();
+        let mut missing = self.missing.borrow_mut();
+        for one in words {
+            if !missing.contains(&one) {
+                missing.push(one);
+            }
+        }
     }
 
     fn close(self) -> Result<(), Expected> {
@@ -318,6 +341,7 @@ impl Client {
             }
         };
         if response.status().is_success() {
+            self.note_missing(&response);
             return Ok(response);
         }
         let status = response.status();
@@ -413,40 +437,6 @@ pub(super) fn named(config: &Config) -> Vec<Destination> {
             write_key: named.write_key.clone(),
         })
         .collect()
-}
-
-/// A path of the API with its query.
-pub(super) fn path<V: AsRef<str>>(segments: &[&str], query: impl IntoIterator<Item = (&'static str, V)>) -> String {
-    let segments: Vec<String> = segments.iter().map(|segment| encode_segment(segment)).collect();
-    let mut query_text = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in query {
-        query_text.append_pair(name, value.as_ref());
-    }
-    let query = query_text.finish();
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("/api/{}{mark}{query}", segments.join("/"))
-}
-
-/// A path without a query.
-pub(super) fn plain(segments: &[&str]) -> String {
-    path::<&str>(segments, [])
-}
-
-/// A selection as the members of a body.
-pub(super) fn members(selection: &Selection) -> serde_json::Map<String, serde_json::Value> {
-    let mut members = serde_json::Map::new();
-    let mut runs = Vec::new();
-    for (name, value) in selection.pairs() {
-        if name == "run" {
-            runs.push(serde_json::Value::String(value));
-        } else {
-            members.insert(name.to_owned(), serde_json::Value::String(value));
-        }
-    }
-    if !runs.is_empty() {
-        members.insert("run".to_owned(), serde_json::Value::Array(runs));
-    }
-    members
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Expected> {

@@ -45,6 +45,23 @@ pub use session::Session;
 pub use table::{Align, Table};
 
 use crate::config::Environment;
+use crate::event::Code;
+
+/// What clap says of a command line that it does not take, or of one that asks for help or the version. Its errors get
+/// their code, as all others have theirs.
+pub fn not_parsed(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind;
+    // A closed pipe is no error.
+    drop(error.print());
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    // That is the help, for whoever called pintle without a word.
+    if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        Output::say_code(Code::WrongUsage);
+    }
+    Exit::Usage
+}
 
 /// Does what the command line says.
 pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) -> Result<(), Expected> {

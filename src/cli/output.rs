@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::expected::{Exit, Expected};
 use super::{Globals, format};
-use crate::event::Timestamp;
 use crate::event::printable::VisibleJson;
+use crate::event::{Code, Timestamp};
 
 /// Where a command's data and talk go, and in which manner.
 pub struct Output {
@@ -214,9 +214,14 @@ impl Output {
             self.say(&format!("{label} {line}"));
         }
         if let Some(code) = error.code() {
-            self.say(&format!("{code}: `pintle explain {code}` says what to do"));
+            self.say(&explained(code));
         }
         exit
+    }
+
+    /// The same line where there is no output yet.
+    pub(super) fn say_code(code: Code) {
+        drop(writeln!(io::stderr(), "{}", explained(code)));
     }
 
     /// Data in a tone.
@@ -257,6 +262,11 @@ impl Talk {
             Self::Usual
         }
     }
+}
+
+/// The line behind an error.
+fn explained(code: Code) -> String {
+    format!("{code}: `pintle explain {code}` says what to do")
 }
 
 fn paint(text: &str, tone: Tone, colour: bool) -> String {

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::client::{self, Client, Missing};
 use super::format::{bytes, count, counted};
 use super::listing;
-use super::{Expected, Output, SelectionArguments, Session, runs};
+use super::{Exit, Expected, Output, SelectionArguments, Session, runs};
 use crate::admin::selection::{Selection, StateOf};
 use crate::admin::views::{ReplayShown, Run};
 
@@ -53,7 +53,8 @@ pub struct ReplayMakeArguments {
     /// New message ids, so that no deduplication takes the events out
     #[arg(long)]
     pub new_message_ids: bool,
-    /// Everything that is stored
+    /// All that is stored and went to one destination; what went to several goes with --to, or one by one with
+    /// --destination
     #[arg(long)]
     pub all: bool,
     /// Which.
@@ -161,6 +162,14 @@ impl ReplayMakeArguments {
             if self.dry_run {
                 return show_plan(&plan, output);
             }
+            // A plan may be empty of what is not here; what sends may not.
+            if let Some(missing) = plan.missing.first() {
+                return Err(Expected::Answered {
+                    exit: Exit::Failed,
+                    message: missing.error.clone(),
+                    code: missing.code.parse().ok(),
+                });
+            }
             if !output.json || plan.events == 0 {
                 show_plan(&plan, output)?;
             } else if output.can_ask && !self.yes {
@@ -220,7 +229,11 @@ fn start(
 
 fn show_plan(plan: &ReplayShown, output: &mut Output) -> Result<(), Expected> {
     if output.json {
-        return output.json(plan);
+        output.json(plan)?;
+        for missing in &plan.missing {
+            output.warn(&missing.error);
+        }
+        return Ok(());
     }
     let facts = plan_facts(plan, output);
     listing::facts(&facts, output)?;

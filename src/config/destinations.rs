@@ -83,7 +83,12 @@ impl<'a> Reading<'a> {
             self.refuse(
                 key.get_ref(),
                 match meant {
-                    Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+                    Some(meant) => {
+                        format!(
+                            "unknown key; did you mean `{meant}`? A destination has {}",
+                            KEYS.join(", ")
+                        )
+                    }
                     None => format!("unknown key; a destination has {}", KEYS.join(", ")),
                 },
             );
@@ -231,4 +236,26 @@ fn checked_name(name: &str) -> Option<String> {
         ));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::error_of;
+
+    #[test]
+    fn keys_and_urls_of_any_length_are_refused() {
+        let destination = |url: &str, key: &str| {
+            error_of(&format!(
+                "[[destinations]]\nname = \"a\"\nurl = \"{url}\"\nwrite_key = \"{key}\""
+            ))
+        };
+        assert_eq!(
+            destination("https://r.example", &"k".repeat(1025)),
+            "4: destinations[0].write_key: has 1025 bytes, and a write key has at most 1024 (the value is not shown)"
+        );
+        assert_eq!(
+            destination(&format!("https://r.example/{}", "x".repeat(2048)), "k"),
+            "3: destinations[0].url: is longer than 2048 bytes; it is the data plane's URL alone, such as \"https://rudder.corp.example\""
+        );
+    }
 }

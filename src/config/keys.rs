@@ -252,7 +252,9 @@ fn timezone(given: Given<'_>) -> Read<String> {
     }
     let nearest = super::nearest::nearest(&name, jiff::tz::db().available().map(|zone| zone.to_string()));
     refuse(match nearest {
-        Some(zone) => format!("\"{name}\" is no time zone; did you mean \"{zone}\"?"),
+        Some(zone) => format!(
+            "\"{name}\" is no time zone; did you mean \"{zone}\"? It is a name of the time zone database, such as \"UTC\""
+        ),
         None => format!("\"{name}\" is no time zone; write a name such as \"UTC\" or \"Europe/Berlin\""),
     })
 }
@@ -276,7 +278,9 @@ fn log_level(given: Given<'_>) -> Read<String> {
 
 fn user_attribute(param: &str, attribute: &str) -> Result<(), String> {
     if !PARAMS.contains(&param) {
-        return Err(format!("is no setting of the actions; they are {}", quoted(&PARAMS)));
+        let nearest = super::nearest::nearest(param, PARAMS.into_iter().map(str::to_owned));
+        let they = nearest.map_or_else(|| "they".to_owned(), |meant| format!("did you mean \"{meant}\"? They"));
+        return Err(format!("is no setting of the actions; {they} are {}", quoted(&PARAMS)));
     }
     if attribute.trim().is_empty() {
         return Err("must be the name of a Looker user attribute, not blank".to_owned());
@@ -297,7 +301,10 @@ fn tag(_column: &str, tag: &str) -> Result<(), String> {
     }
     let nearest = super::nearest::nearest(tag, TAGS.into_iter().map(str::to_owned));
     Err(match nearest {
-        Some(nearest) => format!("\"{tag}\" is no tag; did you mean \"{nearest}\"?"),
+        Some(nearest) => format!(
+            "\"{tag}\" is no tag; did you mean \"{nearest}\"? The tags are {}",
+            quoted(&TAGS)
+        ),
         None => format!("\"{tag}\" is no tag; the tags are {}", quoted(&TAGS)),
     })
 }

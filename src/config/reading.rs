@@ -332,10 +332,10 @@ fn key_of(path: &str) -> Option<&'static Key> {
 }
 
 fn is_table(name: &str) -> bool {
-    tables().any(|table| table == name)
+    table_names().any(|table| table == name)
 }
 
-fn tables() -> impl Iterator<Item = &'static str> {
+fn table_names() -> impl Iterator<Item = &'static str> {
     KEYS.iter()
         .filter_map(|key| key.path.split_once('.'))
         .map(|(table, _)| table)
@@ -348,16 +348,17 @@ fn paths() -> impl Iterator<Item = String> {
 }
 
 fn unknown_at_root(name: &str, value: &DeValue<'_>) -> String {
+    let tables = known_tables().join(", ");
     if matches!(value, DeValue::Table(_) | DeValue::Array(_)) {
-        let known = tables().chain(["destinations"]).map(str::to_owned);
+        let known = table_names().chain(["destinations"]).map(str::to_owned);
         return match nearest(name, known) {
-            Some(meant) => format!("unknown table; did you mean [{meant}]?"),
-            None => format!("unknown table; the tables are {}", known_tables().join(", ")),
+            Some(meant) => format!("unknown table; did you mean [{meant}]? The tables are {tables}"),
+            None => format!("unknown table; the tables are {tables}"),
         };
     }
     match elsewhere(name) {
-        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-        None => format!("unknown key; each key stands in one of {}", known_tables().join(", ")),
+        Some(meant) => format!("unknown key; did you mean `{meant}`? Each key stands in one of {tables}"),
+        None => format!("unknown key; each key stands in one of {tables}"),
     }
 }
 
@@ -367,13 +368,10 @@ fn unknown_in(table: &str, name: &str) -> String {
         (of == table).then(|| key.to_owned())
     });
     let here: Vec<String> = here.collect();
-    if let Some(meant) = nearest(name, here.iter().cloned()) {
-        return format!("unknown key; did you mean `{table}.{meant}`?");
-    }
-    match elsewhere(name) {
-        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-        None => format!("unknown key; [{table}] has {}", here.join(", ")),
-    }
+    let near = nearest(name, here.iter().cloned()).map(|key| format!("{table}.{key}"));
+    let meant = near.or_else(|| elsewhere(name));
+    let meant = meant.map_or(String::new(), |meant| format!("did you mean `{meant}`? "));
+    format!("unknown key; {meant}[{table}] has {}", here.join(", "))
 }
 
 /// The key whose last part is nearest to a name.

@@ -21,6 +21,11 @@ pub(super) enum DestinationError {
     )]
     Unknown { name: String, known: String },
     #[error(
+        "The destination \"{}\" is not one of this hub's: none is configured here. Save the schedule again without a destination, so that the action's own settings count, or have it configured under [[destinations]].",
+        name.chars().take(100).flat_map(char::escape_debug).collect::<String>()
+    )]
+    NoneNamed { name: String },
+    #[error(
         "The action's setting {param} is empty. An admin sets it in Looker under Admin > Actions (or as the Looker user attribute that the hub names)."
     )]
     Missing { param: &'static str },
@@ -45,7 +50,10 @@ pub(super) enum DestinationError {
 impl DestinationError {
     /// Whether the form's field `destination` is at fault.
     pub(super) const fn is_of_field(&self) -> bool {
-        matches!(self, Self::Unknown { .. } | Self::NotChosen { .. })
+        matches!(
+            self,
+            Self::Unknown { .. } | Self::NoneNamed { .. } | Self::NotChosen { .. }
+        )
     }
 }
 
@@ -64,7 +72,10 @@ pub(super) fn choose(
     let known = || named.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(name) = request.form_param(FIELD).map(|name| name.trim().to_owned()) {
         let found = named.iter().find(|one| one.name == name);
-        let one = found.ok_or_else(|| DestinationError::Unknown { name, known: known() })?;
+        let one = found.ok_or_else(|| match named {
+            [] => DestinationError::NoneNamed { name },
+            _ => DestinationError::Unknown { name, known: known() },
+        })?;
         return Ok(Chosen {
             destination: Destination {
                 id: DestinationId(one.name.as_str().into()),
@@ -148,8 +159,15 @@ mod tests {
             ("marketing", Some(true))
         );
         assert_eq!(chosen.destination.url, "https://m.example");
-        let unknown = choose(&request(own, json!({"destination": "sales"})), &named(), &any).unwrap_err();
+        let sales = request(own, json!({"destination": "sales"}));
+        let unknown = choose(&sales, &named(), &any).unwrap_err();
         assert!(unknown.is_of_field() && unknown.to_string().contains("marketing"));
+        let none = choose(&sales, &[], &any).unwrap_err();
+        assert!(none.is_of_field());
+        assert_eq!(
+            none.to_string(),
+            "The destination \"sales\" is not one of this hub's: none is configured here. Save the schedule again without a destination, so that the action's own settings count, or have it configured under [[destinations]]."
+        );
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Downloads {
     fn out_of_patience(&self, rows_came: bool) -> Failure {
         if rows_came {
             let limit = duration(self.idle_timeout);
-            return Failure::counted(
+            return Failure::broken_off(
                 504,
                 format!("Looker's download fell silent for {limit} (looker.idle_timeout)"),
             );
@@ -127,7 +127,15 @@ impl Download {
             .downloads
             .patiently(asked, progress, request)
             .await?
-            .map_err(|error| broken("Looker's download could not be fetched", error))?;
+            .map_err(|error| {
+                Failure::counted(
+                    502,
+                    format!(
+                        "Looker's download could not be fetched: {}",
+                        plain(&error.without_url())
+                    ),
+                )
+            })?;
         if response.status() != StatusCode::OK {
             return Err(not_a_result(&response, &self.url.origin()));
         }
@@ -172,13 +180,11 @@ impl Body<'_> {
         self.downloads
             .patiently(self.asked, progress, self.response.chunk())
             .await?
-            .map_err(|error| broken("Looker's download broke off", error))
+            .map_err(|error| {
+                let why = plain(&error.without_url());
+                Failure::broken_off(502, format!("Looker's download broke off: {why}"))
+            })
     }
-}
-
-fn broken(what: &str, error: reqwest::Error) -> Failure {
-    let why = plain(&error.without_url());
-    Failure::counted(502, format!("{what}: {why}"))
 }
 
 fn not_a_result(response: &reqwest::Response, origin: &url::Origin) -> Failure {

@@ -82,8 +82,11 @@ impl Origins {
             if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
                 return Err(bad());
             }
-            list.texts.push(url.origin().ascii_serialization());
-            list.origins.push(url.origin());
+            // The command line may repeat what the file says.
+            if !list.holds(&url) {
+                list.texts.push(url.origin().ascii_serialization());
+                list.origins.push(url.origin());
+            }
         }
         Ok(list)
     }

@@ -5,6 +5,8 @@
 //! The thread has a small runtime of its own for the download. With the server's, each packet of a large one would wake a
 //! thread that waits for sockets, which would wake one that reads, which would wake this one.
 
+mod failure;
+
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,8 +19,9 @@ use super::download::Download;
 use super::gunzip::{Gunzip, GunzipError};
 use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
-use crate::event::words::counted;
 use crate::store::{Closing, RunRecord};
+
+pub(super) use failure::Failure;
 
 const ATTACHMENT_PIECE: usize = 64 * 1024;
 
@@ -30,51 +33,12 @@ pub(super) enum Source {
     Nothing,
 }
 
-/// Why a document did not come whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    http_code: u16,
-    message: String,
-    /// Whether it matters how many rows had come.
-    counted: bool,
-}
-
-impl Failure {
-    /// It failed before there could be rows.
-    pub(super) const fn at_once(http_code: u16, message: String) -> Self {
-        Self {
-            http_code,
-            message,
-            counted: false,
-        }
-    }
-
-    /// It failed on the way.
-    pub(super) const fn counted(http_code: u16, message: String) -> Self {
-        Self {
-            http_code,
-            message,
-            counted: true,
-        }
-    }
-
-    fn answer(self, rows: u64) -> Answer {
-        if self.counted {
-            let text = format!(
-                "{} after {}; nothing of it was kept, send it again",
-                self.message,
-                counted(rows, "row")
-            );
-            return Answer::failure(self.http_code, text);
-        }
-        Answer::failure(self.http_code, self.message)
-    }
-}
-
 /// What both ends of the pipe see.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     rows: AtomicU64,
+    /// Of the document, unpacked.
+    bytes: AtomicU64,
     end: OnceLock<End>,
     /// Told when it is stopped.
     stopping: Notify,
@@ -116,8 +80,16 @@ impl Progress {
         }
     }
 
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn set_rows(&self, rows: u64) {
         self.rows.store(rows, Ordering::Relaxed);
+    }
+
+    fn add_bytes(&self, count: usize) {
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -177,7 +149,7 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
         Err(error) => Err(error),
     };
     let rows = progress.rows();
-    let summary = summary.map_err(|error| broke(error, rows, progress));
+    let summary = summary.map_err(|error| broke(error, progress));
     let writer = writer.writer;
     let summary = match summary.and_then(|summary| progress.commit().map(|()| summary)) {
         Ok(summary) => summary,
@@ -309,6 +281,7 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Broke> {
         self.check_stop()?;
+        self.progress.add_bytes(bytes.len());
         let pushed = self.conversion.push(bytes, &mut self.writer);
         self.progress.set_rows(self.conversion.rows_read());
         pushed.map_err(Broke::Stopped)
@@ -322,11 +295,11 @@ impl<C: Conversion, W: RunWriter> Pipe<C, W> {
     }
 }
 
-fn broke(error: Broke, rows: u64, progress: &Progress) -> Answer {
+fn broke(error: Broke, progress: &Progress) -> Answer {
     match error {
         Broke::Answer(answer) => answer,
-        Broke::Failure(failure) => failure.answer(rows),
-        Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(rows),
+        Broke::Failure(failure) => failure.answer(progress),
+        Broke::Gunzip(error) => Failure::counted(502, error.to_string()).answer(progress),
         // A writer takes nothing more once the run was told to stop.
         Broke::Stopped(Stopped::Intake(error)) => progress.stopped().cloned().unwrap_or_else(|| not_kept(&error)),
         Broke::Stopped(Stopped::Refused { message, field }) => {

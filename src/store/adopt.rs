@@ -77,7 +77,7 @@ pub(super) fn adopt_segment(
             }
             return Err(error);
         }
-        Err(error) => (Vec::new(), Contents::none(id), error.to_string()),
+        Err(error) => (Vec::new(), Contents::none(id), error.finding()),
     };
     for what in &healed {
         findings.push(Finding {
@@ -202,7 +202,7 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>, with_snapshots
     if database::unit_of(path).is_err() {
         let template = template_conf(shape, ground)?;
         if conf.exists() {
-            set_aside(&conf, &ground.aside(&format!("{name}-conf")), &first.to_string())?;
+            set_aside(&conf, &ground.aside(&format!("{name}-conf")), &first.finding())?;
         }
         database::write_file(&conf, &template)?;
         done.push("its file `conf` was missing or damaged and was made again".to_owned());
@@ -214,11 +214,7 @@ pub(super) fn heal(path: &Path, shape: Shape, ground: Ground<'_>, with_snapshots
         return Err(first);
     }
     for snapshot in snapshots(path)? {
-        set_aside(
-            &snapshot,
-            &ground.aside(&format!("{name}-snapshot")),
-            &first.to_string(),
-        )?;
+        set_aside(&snapshot, &ground.aside(&format!("{name}-snapshot")), &first.finding())?;
         done.push("its snapshot was damaged; the log was read in its place".to_owned());
     }
     Database::try_open(path, shape).map(|()| done).map_err(|_| first)

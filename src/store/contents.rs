@@ -116,7 +116,7 @@ pub(super) fn read_segment(reader: &Reader, known: Known) -> Result<Contents> {
             Ok(None) if !sealed => break,
             Ok(None) => contents.damaged.push((number, "the value is missing".to_owned())),
             Err(error) => {
-                contents.damaged.push((number, error.to_string()));
+                contents.damaged.push((number, error.finding()));
                 unreadable += 1;
                 if !sealed && unreadable >= GIVE_UP_AFTER {
                     number += 1;
@@ -159,7 +159,7 @@ fn note_value(reader: &Reader, number: u32, value: &chunk::Value<'_>, contents: 
     let counted = match reader.chunk(number) {
         Ok(Some(chunk)) => count(&chunk),
         Ok(None) => Err("the value is missing".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.finding()),
     };
     match counted {
         Err(what) => contents.damaged.push((number, what)),

@@ -121,6 +121,14 @@ impl Error {
         }
     }
 
+    /// Its words where it stands in the list of what `pintle verify` found, which needs no word of that list.
+    pub(super) fn finding(&self) -> String {
+        match self {
+            Self::Damaged { place, what } => format!("{place}: {what}"),
+            other => other.to_string(),
+        }
+    }
+
     /// The file or folder that failed, where there is one.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {

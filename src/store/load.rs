@@ -74,10 +74,11 @@ pub(super) fn open_catalog(ground: Ground<'_>, before: Before, findings: &mut Ve
     for generation in generations {
         let path = catalog::generation_path(folder, generation);
         let aside = ground.aside(&format!("catalog.{generation}"));
-        adopt::set_aside(&path, &aside, &why.to_string())?;
+        adopt::set_aside(&path, &aside, &why.finding())?;
         findings.push(Finding {
             what: format!(
-                "the catalog cannot be used ({why}); it was set aside as {}",
+                "the catalog cannot be used ({}); it was set aside as {}",
+                why.finding(),
                 aside.display()
             ),
             serious: true,

@@ -55,12 +55,25 @@ pub struct Origin {
     pub url: Option<String>,
 }
 
+/// What stands before the number in Looker's URLs.
+const LOOKED_AT: [&str; 3] = ["looks", "dashboards", "dashboards-next"];
+
 impl Origin {
-    /// The number in the look's or dashboard's URL.
+    /// The number in the look's or dashboard's URL, or the name that a LookML dashboard has in its place: what follows
+    /// `looks` or `dashboards`, whatever path comes behind it. In other URLs it is the last part.
     pub fn look_id(&self) -> Option<&str> {
         let url = self.url.as_deref()?;
         let path = url.split(['?', '#']).next()?;
-        path.rsplit('/').find(|part| !part.is_empty())
+        // The host's name is no part of the path.
+        let path = path
+            .split_once("://")
+            .map_or(path, |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+        let parts = || path.split('/').filter(|part| !part.is_empty());
+        // A proxy's prefix may be called so too: the last one is Looker's.
+        let named = parts()
+            .zip(parts().skip(1))
+            .filter(|(what, _)| LOOKED_AT.contains(what));
+        named.last().map(|(_, id)| id).or_else(|| parts().next_back())
     }
 }
 
@@ -221,4 +234,40 @@ pub struct RunRecord {
     /// A replay's limit, in events a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_is_found_by_the_number_in_its_url() {
+        for (url, id) in [
+            ("https://looker.example/looks/17", "17"),
+            ("https://looker.example/looks/4242?toggle=det", "4242"),
+            ("https://looker.example/looks/12/edit", "12"),
+            ("https://looker.example/dashboards/77/edit", "77"),
+            ("https://looker.example/dashboards/55/?x=1#/looks/3", "55"),
+            ("https://looker.example/dashboards/my_model::dash", "my_model::dash"),
+            (
+                "https://looker.example/embed/dashboards/my_model::dash/edit/more",
+                "my_model::dash",
+            ),
+            ("https://bi.example/looks/dashboards-next/9/edit", "9"),
+            ("https://looks/dashboards/8", "8"),
+            ("/looks/6/edit", "6"),
+            ("https://looker.example/explore/orders", "orders"),
+        ] {
+            let origin = Origin {
+                url: Some(url.to_owned()),
+                ..Origin::default()
+            };
+            assert_eq!(origin.look_id(), Some(id), "{url}");
+        }
+        let nowhere = Origin {
+            url: Some("https://looker.example".to_owned()),
+            ..Origin::default()
+        };
+        assert_eq!(nowhere.look_id(), None);
+    }
 }

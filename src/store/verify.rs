@@ -128,7 +128,7 @@ impl Inner {
         let mut suspects = Vec::new();
         let mut runs = 0;
         let waiting = self.waiting_of(|_| true).unwrap_or_else(|error| {
-            survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]);
+            survey.note(Ailing::Catalog, error.finding(), "catalog, queues".to_owned(), &[]);
             HashMap::new()
         });
         let read = self.catalog.each(b"", |key, value| {
@@ -156,11 +156,11 @@ impl Inner {
         });
         survey.result.runs = runs;
         if let Err(error) = read {
-            survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]);
+            survey.note(Ailing::Catalog, error.finding(), "catalog".to_owned(), &[]);
         }
         match self.convict(suspects) {
             Ok(told) => unequal.extend(told),
-            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog".to_owned(), &[]),
+            Err(error) => survey.note(Ailing::Catalog, error.finding(), "catalog".to_owned(), &[]),
         }
         for (run, what) in unequal {
             survey.note(Ailing::Run(run), what, format!("run {run}"), &[run]);
@@ -179,7 +179,7 @@ impl Inner {
                     survey.note(Ailing::Order, what, format!("run {}", one.run), &[one.run]);
                 }
             }
-            Err(error) => survey.note(Ailing::Catalog, error.to_string(), "catalog, queues".to_owned(), &[]),
+            Err(error) => survey.note(Ailing::Catalog, error.finding(), "catalog, queues".to_owned(), &[]),
         }
     }
 
@@ -225,7 +225,10 @@ impl Inner {
             && self.segments.with(|segments| segments.contains_key(&id))
         {
             let runs = self.runs_in(id)?;
-            let what = format!("its database cannot be opened; what is whole in it is read all the same ({error})");
+            let what = format!(
+                "its database cannot be opened; what is whole in it is read all the same ({})",
+                error.finding()
+            );
             survey.note(Ailing::Segment(id), what, place.clone(), &runs);
         }
         let read = reader.and_then(|reader| contents::read_segment(&reader, known));
@@ -235,7 +238,7 @@ impl Inner {
                 // It may have been removed since the list was made.
                 if self.segments.with(|segments| segments.contains_key(&id)) {
                     let runs = self.runs_in(id)?;
-                    survey.note(Ailing::Segment(id), error.to_string(), place, &runs);
+                    survey.note(Ailing::Segment(id), error.finding(), place, &runs);
                 }
                 return Ok(());
             }
@@ -275,7 +278,7 @@ impl Inner {
                 seal.values, sealed.values
             )),
             Ok(None) => Some("it is missing".to_owned()),
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error.finding()),
         };
         if let Some(what) = seal {
             survey.note(
@@ -292,7 +295,7 @@ impl Inner {
         }
         if let Err(error) = Mark::read(&folder) {
             let mark = folder.join("delivered").display().to_string();
-            survey.note(Ailing::MarkFile(id), error.to_string(), mark, &[]);
+            survey.note(Ailing::MarkFile(id), error.finding(), mark, &[]);
         }
         Ok(())
     }
@@ -400,6 +403,11 @@ impl Survey<'_> {
     pub(super) fn note(&mut self, ailing: Ailing, what: String, place: String, runs: &[RunId]) {
         self.ailing.insert(ailing);
         self.result.ok = false;
+        // The place stands beside it.
+        let what = match what.strip_prefix(&place).and_then(|rest| rest.strip_prefix(": ")) {
+            Some(alone) => alone.to_owned(),
+            None => what,
+        };
         let damage = Damage {
             what,
             place,

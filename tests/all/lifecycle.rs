@@ -341,3 +341,26 @@ fn two_pintles_with_one_secret_are_one_hub() {
         gateway.accepted() >= 810
     });
 }
+
+/// What glibc reads as it starts is there, however the service was started, and who set it is not overruled.
+#[test]
+fn a_service_is_still_itself_with_the_memory_of_a_service() {
+    let read = |pintle: &Pintle, name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", pintle.id())).unwrap();
+    let looker = Looker::start();
+    let plain = Pintle::start(Config::for_looker(&looker));
+    assert!(read(&plain, "environ").contains("MALLOC_ARENA_MAX=2\0"));
+    assert_eq!(read(&plain, "comm"), "pintle\n", "found by its name");
+    assert!(
+        read(&plain, "cmdline").ends_with("\0serve\0"),
+        "{}",
+        read(&plain, "cmdline")
+    );
+    let said = |name: &str, value: &str| Pintle::start(Config::for_looker(&looker).environment(name, value));
+    let said = said("MALLOC_MMAP_THRESHOLD_", "1000000");
+    let environment = read(&said, "environ");
+    assert!(
+        environment.contains("MALLOC_MMAP_THRESHOLD_=1000000\0"),
+        "{environment}"
+    );
+    assert!(!environment.contains("MALLOC_ARENA_MAX"), "{environment}");
+}

@@ -19,6 +19,12 @@ use super::super::{Fault, Kind};
 /// The trailer in which a listing that broke says why, to those who take trailers.
 pub(super) const FAULT: HeaderName = HeaderName::from_static("pintle-error");
 
+/// The header in which a listing says what of its selection is not here: a JSON list of texts.
+pub const MISSING: HeaderName = HeaderName::from_static("pintle-missing");
+
+/// So many are told one by one.
+const TOLD: usize = 8;
+
 /// An answer's body.
 pub struct ApiBody(State);
 
@@ -125,12 +131,24 @@ fn broken(fault: &Fault, trailers: bool) -> Frame<Bytes> {
 }
 
 fn error_json(fault: &Fault) -> Vec<u8> {
-    let error = views::Error {
-        error: fault.message.clone(),
-        code: fault.code.to_string(),
-    };
     // Two texts are always JSON.
-    to_json(&error).unwrap_or_default()
+    to_json(&views::Error::from(fault)).unwrap_or_default()
+}
+
+/// A listing's answer, with what its selection names that is not here: the list itself is empty of it.
+pub(super) fn with_missing(mut response: Response<ApiBody>, missing: &[Fault]) -> Response<ApiBody> {
+    let mut words: Vec<String> = missing.iter().take(TOLD).map(|fault| fault.message.clone()).collect();
+    let more = missing.len() - words.len();
+    if more > 0 {
+        words.push(format!("and {more} more that are not here"));
+    }
+    let mut json = to_json(&words).unwrap_or_default();
+    // The one character that JSON leaves as it is and a header does not take.
+    json.retain(|byte| *byte != 0x7f);
+    if let (false, Ok(value)) = (words.is_empty(), HeaderValue::from_bytes(&json)) {
+        response.headers_mut().insert(MISSING, value);
+    }
+    response
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Response<ApiBody>, Fault> {

@@ -38,6 +38,11 @@ impl Takes {
             .map(|name| (*name).to_owned())
             .collect();
         let shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
+        if known.is_empty() {
+            return Fault::usage(format!(
+                "`{shown}` is not known here: this request takes nothing; leave it out"
+            ));
+        }
         let nearest = crate::config::nearest(name, known.iter().cloned());
         Fault::usage(match nearest {
             Some(nearest) => format!("`{shown}` is not known here; did you mean `{nearest}`?"),
@@ -198,6 +203,19 @@ mod tests {
             said(r#"{"dry-run":true}"#).as_deref(),
             Some("`dry-run` is not known here; did you mean `dry_run`?")
         );
+        let nothing = Takes {
+            selection: None,
+            own: &[],
+        };
+        for refused in [
+            nothing.query(Some("foo=1")).err(),
+            nothing.body(br#"{"foo":true}"#).err(),
+        ] {
+            assert_eq!(
+                refused.unwrap().message,
+                "`foo` is not known here: this request takes nothing; leave it out"
+            );
+        }
         assert!(said("[1]").unwrap().starts_with("the request's body is no JSON object"));
         let given = takes.body(br#"{"look":17,"dry_run":true,"rate":"5"}"#).unwrap();
         assert_eq!(given.selection.look.as_deref(), Some("17"));

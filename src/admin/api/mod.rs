@@ -19,7 +19,7 @@ use hyper::{Method, Request, Response};
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use answer::ApiBody;
+pub use answer::{ApiBody, MISSING};
 pub use given::{decode_segment, encode_segment};
 
 use super::console::{Admission, CSRF_MISSING, Console, secured};

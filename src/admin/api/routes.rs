@@ -17,7 +17,7 @@ use super::super::console::Admission;
 use super::super::destinations::Word;
 use super::super::import::ImportOrder;
 use super::super::out::{Lines, Out, Piece, Pieces, to_json};
-use super::super::selection::StateOf;
+use super::super::selection::{Selection, StateOf};
 use super::super::{Fault, Kind, Letters, ReplayOrder, Service};
 use super::answer::{self, ApiBody};
 use super::given::{Given, Takes, decode_segment};
@@ -81,8 +81,8 @@ impl Api {
             ["runs"] => {
                 let given = takes(StateOf::Runs, &["limit", "lines"]).query(query)?;
                 let (limit, lines) = (given.number("limit")?, lines(&given)?);
-                self.list(head, kind(lines), move |service, out| {
-                    service.runs(&given.selection, limit, lines, out)
+                self.select(head, kind(lines), given.selection, move |service, selection, out| {
+                    service.runs(selection, limit, lines, out)
                 })
                 .await
             }
@@ -106,9 +106,12 @@ impl Api {
             ["events"] => {
                 let given = takes(StateOf::Events, &["raw"]).query(query)?;
                 let raw = given.flag("raw")?;
-                self.list(head, "application/x-ndjson", move |service, out| {
-                    service.events(&given.selection, raw, out)
-                })
+                self.select(
+                    head,
+                    "application/x-ndjson",
+                    given.selection,
+                    move |service, selection, out| service.events(selection, raw, out),
+                )
                 .await
             }
             ["audit"] => self.audit(head).await,
@@ -127,8 +130,8 @@ impl Api {
             ["dead"] => {
                 let given = takes(StateOf::Events, &["limit", "lines"]).query(query)?;
                 let (limit, lines) = (given.number("limit")?, lines(&given)?);
-                self.list(head, kind(lines), move |service, out| {
-                    service.dead(&given.selection, limit, lines, out)
+                self.select(head, kind(lines), given.selection, move |service, selection, out| {
+                    service.dead(selection, limit, lines, out)
                 })
                 .await
             }
@@ -217,8 +220,8 @@ impl Api {
             (false, true) => (AuditForm::Lines, "application/x-ndjson"),
             (false, false) => (AuditForm::Json, "application/json"),
         };
-        self.list(head, kind, move |service, out| {
-            service.audit(&given.selection, rows, form, out)
+        self.select(head, kind, given.selection, move |service, selection, out| {
+            service.audit(selection, rows, form, out)
         })
         .await
     }
@@ -295,6 +298,25 @@ impl Api {
         let service = self.service.clone();
         let value = blocking(move || work(&service)).await?;
         answer::json(&value)
+    }
+
+    /// A listing of a selection. What the selection names and is not here is told in a header, before the list.
+    async fn select(
+        &self,
+        head: &Parts,
+        kind: &'static str,
+        selection: Selection,
+        work: impl FnOnce(&Service, &Selection, &mut dyn Out) -> Result<(), Fault> + Send + 'static,
+    ) -> Answer {
+        let missing = if selection.runs.is_empty() && selection.destination.is_none() {
+            Vec::new()
+        } else {
+            let _place = turn(&self.calls).await?;
+            let (service, selection) = (self.service.clone(), selection.clone());
+            blocking(move || service.missing(&selection)).await?
+        };
+        let listed = self.list(head, kind, move |service, out| work(service, &selection, out));
+        Ok(answer::with_missing(listed.await?, &missing))
     }
 
     /// A listing. Its first piece is awaited, so that what is refused has its own status.

@@ -115,3 +115,50 @@ fn the_lists_of_runs_are_what_the_records_say() {
     service.drop_dead(&all, false, NOW).unwrap();
     assert_eq!(check("all were dropped"), 0);
 }
+
+#[tokio::test]
+async fn what_is_not_here_matches_nothing_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let run = store_run(&store, 1, 3, 10, |row| format!("u{row}"));
+    let api = Api::new(service, None);
+    let no_run = format!("no run begins with \"0zzz\"; the nearest is {run}, and `pintle runs` lists all");
+    for (query, words) in [
+        ("run=0zzz", no_run.as_str()),
+        ("destination=tw%C3%B6%7F", "no destination \"tw\u{f6}\"; Known: one"),
+    ] {
+        for list in ["runs", "dead"] {
+            assert_eq!(
+                get(&api, &format!("/api/{list}?{query}")).await,
+                (StatusCode::OK, json!([]))
+            );
+        }
+        for lines in ["events?", "runs?lines=true&", "audit?rows=true&lines=true&"] {
+            let path = format!("/api/{lines}{query}");
+            let (status, body) = ask(&api, Door::Socket, Request::get(&path), "").await;
+            assert_eq!((status, body.as_str()), (StatusCode::OK, ""), "{path}");
+            assert_eq!(missing(&api, &path).await, [words], "{path}");
+        }
+        let audit = get(&api, &format!("/api/audit?rows=true&{query}")).await.1;
+        assert_eq!((&audit["rows"], &audit["details"]), (&json!(0), &json!([])));
+    }
+    // One of two that is here is listed.
+    let both = format!("/api/runs?run=0zzz&run={run}");
+    assert_eq!(get(&api, &both).await.1.as_array().unwrap().len(), 1);
+    assert_eq!(missing(&api, &both).await, [no_run.as_str()]);
+    assert_eq!(missing(&api, &format!("/api/runs?run={run}")).await, [""; 0]);
+    // However many there are, a header stays short.
+    let many: String = (100..400).map(|number| format!("run=0zz{number}&")).collect();
+    let told = missing(&api, &format!("/api/events?{many}")).await;
+    assert_eq!(told.len(), 9);
+    assert_eq!(told[8], "and 292 more that are not here");
+
+    let plan = post(&api, "/api/replay", "{\"run\":\"0zzz\",\"dry_run\":true}").await;
+    assert_eq!(plan.0, StatusCode::OK);
+    assert_eq!(
+        (&plan.1["replay"], &plan.1["events"], &plan.1["destination"]),
+        (&Value::Null, &json!(0), &Value::Null)
+    );
+    assert_eq!(plan.1["warnings"], json!([no_run]));
+    assert_eq!(plan.1["missing"], json!([{"error": no_run, "code": "P0045"}]));
+}

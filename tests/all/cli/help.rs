@@ -167,6 +167,28 @@ fn wrong_usage_is_two() {
         let ran = place.run(arguments);
         assert_eq!((ran.code, ran.data.as_str()), (2, ""), "{arguments:?}");
     }
+    // As all errors have their code; clap's own words are before it.
+    for (arguments, words) in [
+        (&["runz"][..], "tip: a similar subcommand exists: 'runs'"),
+        (&["check", "--nosuch"], "For more information, try '--help'."),
+        (&["completions", "tcsh"], "[possible values: bash,"),
+        (&["runs", "--limit", "x"], "invalid digit found in string"),
+        (&["replay", "--rate", "0"], "0 is not in 1.."),
+        (&["import", "-"], "--destination <NAME|ID>"),
+        (&["audit", "--json", "--csv"], "cannot be used with"),
+    ] {
+        let ran = place.run(arguments);
+        let code = "P0054: `pintle explain P0054` says what to do\n";
+        assert!(
+            ran.code == 2 && ran.talk.contains(words) && ran.talk.ends_with(code),
+            "{}",
+            ran.all()
+        );
+    }
+    for asked in [&["--help"][..], &["runs", "-h"], &["--version"]] {
+        let ran = place.run(asked);
+        assert_eq!((ran.code, ran.talk.as_str()), (0, ""), "{asked:?}");
+    }
     assert_eq!(
         place.run(&["--version"]).data,
         format!("pintle {}\n", env!("CARGO_PKG_VERSION"))

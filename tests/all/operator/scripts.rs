@@ -6,7 +6,7 @@ use super::fixture::{self, night};
 use crate::cli::pintle::{Place, Ran};
 
 #[track_caller]
-fn ok(place: &Place, arguments: &[&str]) -> Ran {
+pub(super) fn ok(place: &Place, arguments: &[&str]) -> Ran {
     let ran = place.run(arguments);
     assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.all());
     ran
@@ -18,7 +18,7 @@ fn json_of(place: &Place, arguments: &[&str]) -> Value {
 }
 
 #[track_caller]
-fn refused(place: &Place, arguments: &[&str], code: i32, said: &str) {
+pub(super) fn refused(place: &Place, arguments: &[&str], code: i32, said: &str) {
     let ran = place.run(arguments);
     assert_eq!(ran.code, code, "{arguments:?}: {}", ran.all());
     assert!(ran.talk.contains(said), "{arguments:?}: {}", ran.all());
@@ -90,12 +90,8 @@ fn status_and_runs_have_their_keys() {
     assert_eq!(json_of(&place, &["runs", "show", &ids[0][..12]])["id"], ids[0].as_str());
     refused(&place, &["runs", "show", "zz"], 1, "no run begins with \"zz\"");
     refused(&place, &["runs", "show", &ids[0][..3]], 1, "several runs begin with");
-    refused(
-        &place,
-        &["runs", "--destination", "marketin"],
-        1,
-        "did you mean marketing?",
-    );
+    let slip = ok(&place, &["runs", "--destination", "marketin"]);
+    assert!(slip.talk.contains("did you mean marketing?"), "{}", slip.all());
 }
 
 #[test]
@@ -129,7 +125,6 @@ fn events_are_found_and_come_in_order() {
     let raw = lines(&ok(&place, &["events", "--raw", "--event", "Order paid"]));
     assert_eq!(raw[0]["messageId"], format!("{}-1", ids[2]));
     refused(&place, &["events", "--state", "failed"], 2, "pending, delivered, dead");
-    refused(&place, &["events", "--run", "0zz"], 1, "P0045");
 }
 
 #[test]
