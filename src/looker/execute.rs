@@ -89,6 +89,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
             stored: record.is_some() && answer.success,
             events: record.as_ref().map_or(0, |record| record.events),
             dead_rows: record.as_ref().map_or(0, |record| record.dead_rows),
+            maybe_truncated: answer.success && record.as_ref().is_some_and(|record| record.maybe_truncated),
             milliseconds: took(received_at, Timestamp::now()),
         };
         self.note(run, &end, &answer);
@@ -203,11 +204,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
                 }))
             }
         };
-        let (parts, lines, seen) = (
-            Arc::clone(&self.parts),
-            Arc::clone(&self.lines),
-            Arc::clone(&progress),
-        );
+        let (parts, lines, seen) = (Arc::clone(&self.parts), Arc::clone(&self.lines), Arc::clone(&progress));
         let (run, mut terms) = (order.new_run.clone(), order.terms.clone());
         // All that blocks, on one thread: each change of threads costs a small run as much as ten rows.
         let work = tokio::task::spawn_blocking(move || {
@@ -298,7 +295,9 @@ enum Ended {
 /// The run is listed as receiving. Gives who keeps its rows, and the id of the destination that it goes to. Blocking.
 fn begin<I: Intake>(intake: &I, run: NewRun, lines: &RunLines) -> Result<(I::Writer, DestinationId), Answer> {
     // The messages' ids hold the destination's, and that may be another one's by now.
-    let destination = intake.resolve(&run.destination).map_err(|error| pipe::not_kept(&error))?;
+    let destination = intake
+        .resolve(&run.destination)
+        .map_err(|error| pipe::not_kept(&error))?;
     let id = destination.id.clone();
     let line = lines.begun.note(Instant::now()).log.map(|before| (before, run.clone()));
     let writer = intake

@@ -158,6 +158,8 @@ pub struct RunEnd {
     pub events: u64,
     /// Rows that did not.
     pub dead_rows: u64,
+    /// It was stored, and has as many rows as the query's limit: Looker may have cut it.
+    pub maybe_truncated: bool,
     /// From the request to the answer.
     pub milliseconds: u64,
 }
