@@ -134,3 +134,54 @@ fn the_index_finds_what_a_search_by_hand_finds() {
     }
     messages_are_found(&service, &runs);
 }
+
+#[test]
+fn a_message_is_found_by_an_id_of_any_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, _store) = service(folder.path());
+    let line = |id: &str| json!({"type": "track", "userId": "1", "event": "1", "messageId": id}).to_string();
+    let ids = ["1", "m-1x", "é", "say \"x\" \\ y", "01k0"];
+    let lines: Vec<String> = ids.iter().map(|id| line(id)).collect();
+    import(&service, &lines.join("\n")).unwrap();
+    let anywhere = Selection::default();
+    for (row, id) in (1..).zip(ids) {
+        let trace = traced(&service, id, &anywhere).unwrap_or_else(|| panic!("{id}"));
+        assert_eq!((trace.kind.as_str(), trace.row), ("message", Some(row)), "{id}");
+    }
+    for none in ["", "m", "m-1", "x", "say"] {
+        assert_eq!(traced(&service, none, &anywhere), None, "{none:?}");
+    }
+}
+
+#[test]
+fn what_begins_a_runs_id_may_be_a_messages_where_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let run = store_run(&store, 5, 1, 10, |_| "u".to_owned());
+    let beginning = run.to_string()[..6].to_owned();
+    let line = json!({"type": "track", "userId": "1", "event": "1", "messageId": beginning}).to_string();
+    let imported = import(&service, &line).unwrap().runs[0];
+    assert_ne!(imported.to_string()[..10], run.to_string()[..10]);
+    // Both runs begin so: it is neither's id.
+    let anywhere = Selection::default();
+    let shared = imported.to_string().starts_with(&beginning);
+    assert!(shared, "{imported} {run}");
+    let trace = traced(&service, &beginning, &anywhere).unwrap();
+    assert_eq!((trace.kind.as_str(), trace.run.id), ("message", imported));
+    assert!(service.trace(&beginning[..5], &anywhere, NOW, &mut || true).is_err());
+    // One alone is that run, but not where it is said where the message is.
+    let own = json!({"type": "track", "userId": "1", "event": "1", "messageId": run.to_string()}).to_string();
+    let order = super::super::ImportOrder {
+        destination: "one".to_owned(),
+        file: None,
+        now: NOW,
+        random: 4,
+    };
+    let within = service.import(&order, &mut own.as_bytes()).unwrap().runs[0];
+    assert_eq!(traced(&service, &run.to_string(), &anywhere).unwrap().kind, "run");
+    let within = Selection {
+        runs: vec![within.to_string()],
+        ..Selection::default()
+    };
+    assert_eq!(traced(&service, &run.to_string(), &within).unwrap().kind, "message");
+}
