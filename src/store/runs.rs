@@ -54,7 +54,7 @@ pub struct StoredEvent<'a> {
     pub event: Option<&'a [u8]>,
     /// The row's own JSON, where it became no event.
     pub row_json: Option<&'a [u8]>,
-    /// Why it is dead.
+    /// Why it is dead, or was before it was dropped.
     pub reason: Option<&'a str>,
     /// Of a dead letter: since when. None: since the run was stored.
     pub dead_at: Option<crate::event::Timestamp>,
@@ -65,7 +65,7 @@ pub struct StoredEvent<'a> {
 impl<'a> StoredEvent<'a> {
     /// A row that became an event, with what became of that.
     pub(super) fn of_event(row: u64, state: EventState, event: Option<&'a [u8]>, letter: Option<&'a Letter>) -> Self {
-        let dead = letter.filter(|_| state == EventState::Dead);
+        let dead = letter.filter(|_| matches!(state, EventState::Dead | EventState::Dropped));
         Self {
             row,
             state,

@@ -167,6 +167,28 @@ fn an_audit_is_equal_to_a_recount() {
 }
 
 #[test]
+fn a_dropped_row_keeps_its_reason_in_every_form() {
+    let (place, ids) = night();
+    let wanted = [
+        "row has neither userId, anonymousId nor email",
+        "400: the traits are of no use",
+    ];
+    ok(&place, &["dead", "drop", "--run", &ids[0], "--yes"]);
+    let rows = json_of(&place, &["audit", "--run", &ids[0], "--rows"]);
+    let told: Vec<_> = rows["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["state"], &row["reason"]))
+        .collect();
+    assert_eq!(told, wanted.map(|reason| (&json!("dropped"), &json!(reason))));
+    for form in [["--rows", "--csv"].as_slice(), &["--rows"]] {
+        let text = ok(&place, &[&["audit", "--run", &ids[0]], form].concat()).data;
+        assert!(wanted.iter().all(|reason| text.contains(reason)), "{text}");
+    }
+}
+
+#[test]
 fn a_story_is_told_from_every_end() {
     let (place, ids) = night();
     let whats = |id: &str| -> Vec<String> {
