@@ -87,6 +87,7 @@ impl Service {
                 drained_at: lane.as_ref().and_then(|lane| lane.drained_at),
             },
             delivered: stored.delivered,
+            died: stored.died,
             dead_letters: tally.dead_letters.get(id).copied().unwrap_or(0),
             events_per_second: lane.map_or(0.0, |lane| (lane.events_per_second * 10.0).round() / 10.0),
         }

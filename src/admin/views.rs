@@ -101,6 +101,9 @@ pub struct DestinationStatus {
     pub backlog: BacklogStatus,
     /// Events that arrived, since ever.
     pub delivered: u64,
+    /// Events and rows that became dead letters, since ever: for the metrics.
+    #[serde(skip)]
+    pub died: u64,
     /// Those that lie here now.
     pub dead_letters: u64,
     /// How fast events arrive.

@@ -48,7 +48,7 @@ pub(super) struct Inner {
     pub(super) change: Guarded<Totals>,
     pub(super) active_bytes: AtomicU64,
     pub(super) sealed_bytes: AtomicU64,
-    /// Of the sealed segments, as the last sweep saw it.
+    /// Of the sealed segments, as the last sweep or the start saw it.
     pub(super) history_bytes: AtomicU64,
     pub(super) catalog_bytes: AtomicU64,
     /// Of all runs that are being received: see `space`.
