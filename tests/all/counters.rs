@@ -9,6 +9,13 @@ use crate::peers::looker::Download;
 use crate::peers::pintle::Pintle;
 use crate::stage::{SOON, Stage};
 
+/// What is told may be a moment old.
+fn comes_to(pintle: &Pintle, series: &str, value: u64) {
+    eventually(&format!("{series} is {value}"), SOON, || {
+        metric(pintle, series) == Some(value)
+    });
+}
+
 fn metric(pintle: &Pintle, series: &str) -> Option<u64> {
     let text = Request::new("GET", "/metrics").ask(pintle.admin()).unwrap().text();
     let value = text
@@ -24,7 +31,7 @@ fn what_was_counted_goes_on_after_a_restart() {
     stage.gateway.change(|settings| {
         settings.poison = Some(std::sync::Arc::new(|text| text.contains("\"cut-9\"")));
     });
-    assert_eq!(metric(&stage.pintle, "pintle_runs_maybe_truncated_total"), Some(0));
+    comes_to(&stage.pintle, "pintle_runs_maybe_truncated_total", 0);
     let run = |label: &str, rows| Download::made(&Document::lite(label, rows).bad_row(7));
     for (label, rows) in [("cut", 5_000), ("whole", 20)] {
         let execute = stage.download(run(label, rows)).webhook_id(label);
@@ -35,12 +42,12 @@ fn what_was_counted_goes_on_after_a_restart() {
             .iter()
             .all(|label| stage.pintle.run_of(label)["state"] == "delivered")
     });
-    assert_eq!(metric(&stage.pintle, "pintle_runs_maybe_truncated_total"), Some(1));
+    comes_to(&stage.pintle, "pintle_runs_maybe_truncated_total", 1);
     let id = stage.pintle.run_of("cut")["destination"].as_str().unwrap().to_owned();
     let total = |name: &str| format!("pintle_dead_letters_total{{destination=\"{name}\"}}");
     // A row of each run that became no event, and an event that was refused.
-    assert_eq!(metric(&stage.pintle, &total(&id)), Some(3));
-    assert_eq!(metric(&stage.pintle, &total("quiet")), Some(0));
+    comes_to(&stage.pintle, &total(&id), 3);
+    comes_to(&stage.pintle, &total("quiet"), 0);
 
     assert!(stage.pintle.terminate(Duration::from_secs(40)).success());
     let history = |pintle: &Pintle| pintle.json(&["status"])["store"]["history_bytes"].as_u64();
@@ -48,6 +55,6 @@ fn what_was_counted_goes_on_after_a_restart() {
     assert!(offline.is_some_and(|bytes| bytes > 0), "{offline:?}");
     stage.pintle.serve();
     assert_eq!(history(&stage.pintle), offline);
-    assert_eq!(metric(&stage.pintle, &total(&id)), Some(3));
+    assert_eq!(metric(&stage.pintle, &total(&id)), Some(3), "from the start on");
     assert_eq!(metric(&stage.pintle, &total("quiet")), Some(0));
 }

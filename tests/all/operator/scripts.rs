@@ -179,12 +179,13 @@ fn a_dropped_row_keeps_its_reason_in_every_form() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|row| (&row["state"], &row["reason"]))
+        .map(|row| json!([row["state"], row["reason"]]))
         .collect();
-    assert_eq!(told, wanted.map(|reason| (&json!("dropped"), &json!(reason))));
+    assert_eq!(told, wanted.map(|reason| json!(["dropped", reason])));
     for form in [["--rows", "--csv"].as_slice(), &["--rows"]] {
         let text = ok(&place, &[&["audit", "--run", &ids[0]], form].concat()).data;
-        assert!(wanted.iter().all(|reason| text.contains(reason)), "{text}");
+        // A table cuts what is long.
+        assert!(wanted.iter().all(|reason| text.contains(&reason[..20])), "{text}");
     }
 }
 
