@@ -76,6 +76,25 @@ impl<'a> StoredEvent<'a> {
             times: letter.map_or(0, |letter| letter.times),
         }
     }
+
+    /// A row that became none, and for which none was mended.
+    pub(super) fn of_row(
+        run: &RunRecord,
+        row: u64,
+        reason: &'a str,
+        json: &'a [u8],
+        letter: Option<&'a Letter>,
+    ) -> Self {
+        Self {
+            row,
+            state: letters::effective(run, letter, true).map_or(EventState::Dead, Into::into),
+            event: None,
+            row_json: Some(json),
+            reason: Some(letter.map_or(reason, |letter| letter.reason.as_str())),
+            dead_at: letter.map(|letter| letter.at),
+            times: letter.map_or(0, |letter| letter.times),
+        }
+    }
 }
 
 /// A chunk of a run: its number there, and where it lies.
@@ -298,14 +317,9 @@ impl Inner {
                             let mending = self.mended(run.id, row, letter.as_ref(), &mut buffer, &own_time)?;
                             let mended = mending == Mending::Here;
                             visit(StoredEvent {
-                                row,
-                                state: letters::effective(run, letter.as_ref(), true)
-                                    .map_or(EventState::Dead, Into::into),
                                 event: mended.then_some(buffer.as_slice()),
                                 row_json: (!mended).then_some(json),
-                                reason: Some(letter.as_ref().map_or(reason, |letter| letter.reason.as_str())),
-                                dead_at: letter.as_ref().map(|letter| letter.at),
-                                times: letter.as_ref().map_or(0, |letter| letter.times),
+                                ..StoredEvent::of_row(run, row, reason, json, letter.as_ref())
                             })?
                         }
                     };

@@ -302,6 +302,7 @@ impl Inner {
             bytes: 0,
             timestamp: run.received_at,
             letters_dropped_at: None,
+            id_columns: None,
             message_id_salt: run.replay.as_ref().and_then(|replay| replay.message_id_salt.clone()),
             rate: run.replay.as_ref().and_then(|replay| replay.rate),
         }

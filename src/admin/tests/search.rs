@@ -185,3 +185,79 @@ fn what_begins_a_runs_id_may_be_a_messages_where_that_is_said() {
     };
     assert_eq!(traced(&service, &run.to_string(), &within).unwrap().kind, "message");
 }
+
+#[test]
+fn a_row_that_became_no_event_is_found_by_who_it_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store_two = |store: &Store| {
+        // Without columns, as runs were stored before: nobody knows who its rows are about.
+        for (number, known) in [(1, true), (2, false)] {
+            let mut writer = store.begin(new_run(number)).unwrap();
+            let event = b"{\"type\":\"track\",\"userId\":\"other\",\"messageId\":\"m\"";
+            writer.event(1, true, event, &["other"]).unwrap();
+            let rows = [
+                r#"{"u.id":{"value":"u5"},"u.email":{"value":"A@x.example"},"u.n":{"value":7}}"#,
+                r#"{"u.id":{"value":7},"u.email":{"value":null},"u.n":{"value":"u5"}}"#,
+                r#"{"u.id":{"value":" "},"u.email":"b@x.example"}"#,
+                "[]",
+            ];
+            for (row, json) in (2..).zip(rows) {
+                writer.dead_row(row, "row has no groupId", json.as_bytes()).unwrap();
+            }
+            let mut closing = Closing::plain(NOW, NOW);
+            if known {
+                closing.id_columns.user_id = Some("u.id".to_owned());
+                closing.id_columns.email = Some("u.email".to_owned());
+            }
+            writer.commit(closing).unwrap();
+        }
+    };
+    let rows = |service: &Service, user: &str| -> Vec<(u64, u64, Option<String>)> {
+        let selection = Selection {
+            user: Some(user.to_owned()),
+            ..Selection::default()
+        };
+        let mut out = Vec::new();
+        let (rows, form) = (crate::admin::AuditRows::All, crate::admin::AuditForm::Lines);
+        service.audit(&selection, rows, form, &mut out).unwrap();
+        let audited: Vec<crate::admin::views::AuditRow> = out
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        let mut dead = Vec::new();
+        service
+            .each_dead(&service.resolved(&selection).unwrap(), &mut |_, letter| {
+                dead.push(letter.row);
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(
+            audited.iter().filter_map(|row| row.row).collect::<Vec<_>>(),
+            dead,
+            "{user}"
+        );
+        let number = |run: RunId| (run.received_at().0 - NOW.0) as u64 / 1_000;
+        audited
+            .into_iter()
+            .map(|row| (number(row.run), row.row.unwrap(), row.user))
+            .collect()
+    };
+    let check = |service: &Service| {
+        let one = |row, user: &str| vec![(1, row, Some(user.to_owned()))];
+        assert_eq!(rows(service, "u5"), one(2, "u5"));
+        assert_eq!(rows(service, "a@X.example"), one(2, "u5"));
+        assert_eq!(rows(service, "7"), one(3, "7"));
+        assert_eq!(rows(service, "b@x.example"), one(4, "b@x.example"));
+        assert_eq!(rows(service, " "), []);
+    };
+    let (first, store) = service(folder.path());
+    store_two(&store);
+    check(&first);
+    drop(first);
+    store.close().unwrap();
+    drop(store);
+    // Now its segment has an index.
+    let (second, _store) = service(folder.path());
+    check(&second);
+}
