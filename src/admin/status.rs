@@ -1,5 +1,6 @@
 //! `status` and `runs`: how it stands.
 
+use crate::deliver::State;
 use crate::event::{RunId, Timestamp};
 use crate::store::{RunList, StoredDestination};
 
@@ -172,6 +173,21 @@ impl Service {
     pub(super) fn run_by_id(&self, id: RunId) -> Result<crate::store::RunRecord, Fault> {
         let run = self.store().run(id)?;
         run.ok_or_else(|| Fault::not_found(format!("run {id} is not listed here any more")))
+    }
+}
+
+impl DestinationStatus {
+    /// The state, where this pintle knows it.
+    pub fn lane_state(&self) -> Option<State> {
+        [
+            State::Idle,
+            State::Delivering,
+            State::BackingOff,
+            State::Held,
+            State::Paused,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == self.state)
     }
 }
 

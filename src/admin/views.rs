@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::deliver::State;
 use crate::event::{Action, DestinationId, RunId, Timestamp};
 use crate::store::{Origin, RunKind, RunRecord, RunState};
 
@@ -108,21 +107,6 @@ pub struct DestinationStatus {
     pub dead_letters: u64,
     /// How fast events arrive.
     pub events_per_second: f64,
-}
-
-impl DestinationStatus {
-    /// The state, where this pintle knows it.
-    pub fn lane_state(&self) -> Option<State> {
-        [
-            State::Idle,
-            State::Delivering,
-            State::BackingOff,
-            State::Held,
-            State::Paused,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == self.state)
-    }
 }
 
 /// A run.

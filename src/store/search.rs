@@ -95,9 +95,11 @@ impl UserSearch {
         wanted: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(StoredEvent<'_>) -> Result<bool>,
     ) -> Result<()> {
+        let rows_known = run.id_columns.is_some();
         if !self.is_indexed(run)? {
             return self.store.clone().each_event(run, |event| {
-                if event.event.or(event.row_json).is_some_and(&wanted) {
+                let row = event.row_json.filter(|_| rows_known);
+                if event.event.or(row).is_some_and(&wanted) {
                     visit(event)
                 } else {
                     Ok(true)
@@ -106,9 +108,9 @@ impl UserSearch {
         }
         let done = self.store.waits_from(run)?.unwrap_or(Step::END);
         let timestamp = run.timestamp.to_rfc3339();
-        let dead = match run.id_columns {
-            Some(_) => self.store.dead_places(run.id)?,
-            None => Vec::new(),
+        let dead = match rows_known {
+            true => self.store.dead_places(run.id)?,
+            false => Vec::new(),
         };
         let mut buffer = Vec::new();
         let mut damaged = None;
@@ -133,7 +135,7 @@ impl UserSearch {
                         stored,
                     } => (row, own_timestamp, stored),
                     Record::Dead { row, reason, json } => {
-                        if wanted(json) {
+                        if rows_known && wanted(json) {
                             let letter = self.store.letter(run.id, row)?;
                             if !visit(StoredEvent::of_row(run, row, reason, json, letter.as_ref()))? {
                                 return Ok(());

@@ -18,10 +18,8 @@ fn comes_to(pintle: &Pintle, series: &str, value: u64) {
 
 fn metric(pintle: &Pintle, series: &str) -> Option<u64> {
     let text = Request::new("GET", "/metrics").ask(pintle.admin()).unwrap().text();
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
-    value
+    text.lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 #[test]
