@@ -1,6 +1,7 @@
 //! How much of the store is history: told by each sweep, and kept with each segment, so that a start knows it without
-//! reading. What no sweep has seen is looked at then: what was sealed since the last one, and once all that is from before
-//! this was kept.
+//! reading. What no sweep has seen is looked at then, the newest first: what was sealed since the last one. In a store from
+//! before this was kept that may be much, so the `delivered` marks are believed until a sweep, and only a few of the others
+//! are looked at as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -8,10 +9,14 @@ use std::sync::atomic::Ordering;
 use super::catalog::Changes;
 use super::error::Result;
 use super::keys;
+use super::mark::Mark;
 use super::records::{Registered, SealedAs};
 use super::retention::{self, Facts};
 use super::segment::SegmentId;
 use super::state::Inner;
+
+/// Segments that a start looks at as a whole.
+const LOOKS: usize = 4;
 
 /// What the registry says of each sealed segment's history.
 #[derive(Default)]
@@ -30,12 +35,19 @@ impl Inner {
             .collect();
         let mut changes = Changes::new();
         let mut referred = None;
-        for (id, _, sealed) in sealed().filter(|(_, entry, _)| entry.history.is_none()) {
+        let mut looks = LOOKS;
+        for (id, _, sealed) in sealed().rev().filter(|(_, entry, _)| entry.history.is_none()) {
+            if Mark::is_there(&id.folder(&self.segments_folder())) {
+                all.insert(id, sealed.stored);
+                continue;
+            }
             if referred.is_none() {
                 referred = Some(self.referred_runs()?);
             }
             let Some(referred) = &referred else { continue };
-            match self.history_in(id, sealed, referred) {
+            let whole = looks > 0;
+            looks = looks.saturating_sub(1);
+            match self.history_in(id, sealed, referred, whole) {
                 Ok(history) => {
                     keep(id, sealed, history, &mut changes)?;
                     all.insert(id, history);

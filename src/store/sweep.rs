@@ -257,9 +257,15 @@ impl Inner {
         Ok(facts(look.live_bytes, settled_at, look.held))
     }
 
-    /// Bytes of history in a segment, by a look at the whole of it.
-    pub(super) fn history_in(&self, id: SegmentId, sealed: SealedAs, referred: &HashSet<RunId>) -> Result<u64> {
-        let look = self.look(id, sealed, referred, true)?;
+    /// Bytes of history in a segment, by a look at it.
+    pub(super) fn history_in(
+        &self,
+        id: SegmentId,
+        sealed: SealedAs,
+        referred: &HashSet<RunId>,
+        whole: bool,
+    ) -> Result<u64> {
+        let look = self.look(id, sealed, referred, whole)?;
         let is_history = look.settled_at.is_some() || look.under_way;
         Ok(if is_history {
             sealed.stored.saturating_sub(look.live_bytes)

@@ -106,6 +106,20 @@ fn a_start_knows_how_much_is_history() {
     drop(store);
     let (store, _) = Store::open(&settings(&path), Timestamp(4)).unwrap();
     assert_eq!(history(&store), second);
+    // A store from before it was kept: the marks say it.
+    let mut changes = Changes::new();
+    for (&id, sealed) in &store.inner.segments.with(|segments| segments.clone()) {
+        if let Some(sealed) = *sealed {
+            changes
+                .put(keys::segment(id), &records::Registered::sealed(sealed))
+                .unwrap();
+        }
+    }
+    store.inner.catalog.apply(changes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings(&path), Timestamp(4)).unwrap();
+    assert_eq!(history(&store), second);
     // What is gone is history no more.
     let settings = StoreSettings {
         keep_delivered: std::time::Duration::ZERO,
