@@ -4,6 +4,7 @@
 mod code;
 pub mod failure;
 pub mod hex;
+mod id_columns;
 pub mod json;
 pub mod lookup;
 pub mod network;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 pub use code::{Code, UnknownCode};
+pub use id_columns::IdColumns;
 pub use uuid::{message_namespace, uuid_v5};
 
 /// A moment, in milliseconds since 1970 in UTC. Written as RFC 3339 with milliseconds and `Z`.

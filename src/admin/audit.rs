@@ -6,7 +6,7 @@ use crate::event::words::counted;
 use crate::event::{RunId, Timestamp};
 use crate::store::{Attempt, EventState as Stored, RunRecord, RunState, StoredEvent};
 
-use super::events::Walk;
+use super::events::{Walk, peek_into_row};
 use super::out::{List, to_json};
 use super::peek::Peek;
 use super::selection::Selection;
@@ -253,10 +253,11 @@ fn audit_row(run: &RunRecord, row: &StoredEvent<'_>, attempts: &[Attempt], scrat
         run: run.id,
         row: Some(row.row),
         rows: None,
-        user: row
-            .event
-            .and_then(|event| Peek::into_open(event, scratch))
-            .and_then(Peek::user),
+        user: match row.event {
+            Some(event) => Peek::into_open(event, scratch),
+            None => peek_into_row(run, row),
+        }
+        .and_then(Peek::user),
         state: row.state.as_str().to_owned(),
         reason: row.reason.map(str::to_owned),
         last_attempt: last_attempt(row, attempts),

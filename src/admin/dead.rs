@@ -217,7 +217,7 @@ impl Service {
         let mut left = 0;
         // Letters come in two rising sequences; the lowest rows of both are wanted.
         self.store().each_dead_letter(run, |letter| {
-            if letter.row <= after || !matches(&mut matcher, &letter) {
+            if letter.row <= after || !matches(&mut matcher, run, &letter) {
                 return Ok(true);
             }
             if change == Change::Requeue && letter.event.is_none() {
@@ -264,7 +264,7 @@ impl Service {
             let mut more = true;
             let mut fault = None;
             self.store().each_dead_letter(&run, |letter| {
-                if matches(&mut matcher, &letter) {
+                if matches(&mut matcher, &run, &letter) {
                     match visit(&run, letter) {
                         Ok(wanted) => more = wanted,
                         Err(error) => {
@@ -303,17 +303,20 @@ impl Service {
     }
 }
 
-fn matches(matcher: &mut Matcher, letter: &store::DeadLetter) -> bool {
+fn matches(matcher: &mut Matcher, run: &RunRecord, letter: &store::DeadLetter) -> bool {
     matcher.is_all()
-        || matcher.matches(&StoredEvent {
-            row: letter.row,
-            state: Stored::Dead,
-            event: letter.event.as_deref().map(without_brace),
-            row_json: letter.row_json.as_deref(),
-            reason: Some(&letter.reason),
-            dead_at: Some(letter.at),
-            times: letter.times,
-        })
+        || matcher.matches(
+            run,
+            &StoredEvent {
+                row: letter.row,
+                state: Stored::Dead,
+                event: letter.event.as_deref().map(without_brace),
+                row_json: letter.row_json.as_deref(),
+                reason: Some(&letter.reason),
+                dead_at: Some(letter.at),
+                times: letter.times,
+            },
+        )
 }
 
 fn without_brace(event: &[u8]) -> &[u8] {

@@ -32,15 +32,21 @@ impl Matcher {
         self.user.is_none() && self.event.is_none() && self.state.is_none()
     }
 
-    pub(super) fn matches(&mut self, row: &StoredEvent<'_>) -> bool {
-        self.state.is_none_or(|state| state == state_of(row.state)) && self.matches_content(row.event)
+    pub(super) fn matches(&mut self, run: &RunRecord, row: &StoredEvent<'_>) -> bool {
+        self.state.is_none_or(|state| state == state_of(row.state)) && self.matches_content(run, row)
     }
 
-    fn matches_content(&mut self, event: Option<&[u8]>) -> bool {
+    fn matches_content(&mut self, run: &RunRecord, row: &StoredEvent<'_>) -> bool {
         if self.user.is_none() && self.event.is_none() {
             return true;
         }
-        let Some(json) = event else { return false };
+        let Some(json) = row.event else {
+            // A row that became no event has no name of one.
+            let Some(user) = self.user.as_deref().filter(|_| self.event.is_none()) else {
+                return false;
+            };
+            return peek_into_row(run, row).is_some_and(|peek| peek.is_about(user));
+        };
         if let Some(name) = &self.event
             && !may_contain(json, name)
         {
@@ -55,6 +61,11 @@ impl Matcher {
                 .as_deref()
                 .is_none_or(|name| peek.event.0.as_deref() == Some(name))
     }
+}
+
+/// A look into a row that became no event.
+pub(super) fn peek_into_row(run: &RunRecord, row: &StoredEvent<'_>) -> Option<Peek> {
+    Peek::into_row(row.row_json?, run.id_columns.as_ref()?)
 }
 
 /// The three states of events: what was dropped is dead.
@@ -172,7 +183,7 @@ impl<'a> Walk<'a> {
             if row.row > last {
                 return Ok(false);
             }
-            if matcher.matches(&row) {
+            if matcher.matches(run, &row) {
                 more = visit(&row);
             }
             Ok(more)

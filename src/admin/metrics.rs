@@ -199,6 +199,12 @@ impl Service {
             "Events that the gateway has accepted.",
             &|one| one.delivered as f64,
         );
+        each(
+            "pintle_dead_letters_total",
+            "counter",
+            "Rows that became dead letters: no event came of them, or the gateway refused it for good.",
+            &|one| one.died as f64,
+        );
         each("pintle_backlog_events", "gauge", "Events that wait.", &|one| {
             one.backlog.events as f64
         });
@@ -231,20 +237,13 @@ impl Service {
             "counter",
             "Batches that were posted, by what they came to.",
         );
-        for (id, counted) in &counters {
+        for one in &destinations {
+            // Before its lane begins there is none to ask.
+            let counted = counters.get(&one.id).copied().unwrap_or_default();
             for (outcome, attempts) in AttemptOutcome::ALL.iter().zip(counted.attempts) {
-                let labels = [("destination", id.as_str()), ("outcome", outcome.as_str())];
+                let labels = [("destination", one.id.as_str()), ("outcome", outcome.as_str())];
                 text.sample("pintle_delivery_attempts_total", &labels, attempts as f64);
             }
-        }
-        text.family(
-            "pintle_dead_letters_total",
-            "counter",
-            "Events that the gateway refused for good.",
-        );
-        for (id, counted) in &counters {
-            let labels = [("destination", id.as_str())];
-            text.sample("pintle_dead_letters_total", &labels, counted.dead_letters as f64);
         }
         let durations = self.inner.lanes.durations();
         text.histogram(

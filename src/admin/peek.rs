@@ -1,10 +1,13 @@
-//! A look into an event's bytes: whom it is about, what it is called. Text alone counts; whatever else stands there is
+//! A look into an event's bytes, or those of a row that became none: whom it is about, what it is called. Text alone counts; whatever else stands there is
 //! passed over.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::json_object::RawObject;
+use crate::event::IdColumns;
 
 /// What is looked for in an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -41,6 +44,20 @@ impl Peek {
         serde_json::from_slice(scratch).ok()
     }
 
+    /// Looks into a row that became no event, where it is known which columns say who it is about.
+    pub(super) fn into_row(row: &[u8], columns: &IdColumns) -> Option<Self> {
+        let row: RawObject<'_> = serde_json::from_slice(row).ok()?;
+        let cell = |column: &Option<String>| Text(column.as_deref().and_then(|name| id_in(row.member(name)?.get())));
+        Some(Self {
+            user_id: cell(&columns.user_id),
+            anonymous_id: cell(&columns.anonymous_id),
+            traits: Traits {
+                email: cell(&columns.email),
+            },
+            ..Self::default()
+        })
+    }
+
     pub(super) fn email(&self) -> Option<&str> {
         self.traits.email.0.as_deref().or(self.properties.email.0.as_deref())
     }
@@ -60,6 +77,19 @@ impl Peek {
         let email = self.email().map(str::to_owned);
         self.user_id.0.or(email).or(self.anonymous_id.0)
     }
+}
+
+/// The id in a cell, which is a value or an object that has one: a text that is not blank, or a number as it stands.
+fn id_in(cell: &str) -> Option<String> {
+    let value = match cell.starts_with('{') {
+        true => serde_json::from_str::<RawObject<'_>>(cell).ok()?.member("value")?.get(),
+        false => cell,
+    };
+    if value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return Some(value.to_owned());
+    }
+    let text: String = serde_json::from_str(value).ok()?;
+    (!text.trim().is_empty()).then_some(text)
 }
 
 /// Whether a text may stand somewhere in JSON: false only where it cannot. Escapes are not looked through.

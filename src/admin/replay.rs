@@ -61,7 +61,7 @@ impl Service {
         let mut matcher = Matcher::new(&selection);
         // What a replay refers to is no part of its own chunks, so a replay of one is copied: it is named by its run.
         let whole = matcher.is_all() && self.names_no_replay(&selection)?;
-        let mut filter = |run: &RunRecord, event: &StoredEvent<'_>| is_sent(run, event) && matcher.matches(event);
+        let mut filter = |run: &RunRecord, event: &StoredEvent<'_>| is_sent(run, event) && matcher.matches(run, event);
         let mut plan = ReplayPlan::default();
         let mut chosen = Chosen::default();
         let mut recent = 0;

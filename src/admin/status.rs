@@ -1,5 +1,6 @@
 //! `status` and `runs`: how it stands.
 
+use crate::deliver::State;
 use crate::event::{RunId, Timestamp};
 use crate::store::{RunList, StoredDestination};
 
@@ -87,6 +88,7 @@ impl Service {
                 drained_at: lane.as_ref().and_then(|lane| lane.drained_at),
             },
             delivered: stored.delivered,
+            died: stored.died,
             dead_letters: tally.dead_letters.get(id).copied().unwrap_or(0),
             events_per_second: lane.map_or(0.0, |lane| (lane.events_per_second * 10.0).round() / 10.0),
         }
@@ -171,6 +173,21 @@ impl Service {
     pub(super) fn run_by_id(&self, id: RunId) -> Result<crate::store::RunRecord, Fault> {
         let run = self.store().run(id)?;
         run.ok_or_else(|| Fault::not_found(format!("run {id} is not listed here any more")))
+    }
+}
+
+impl DestinationStatus {
+    /// The state, where this pintle knows it.
+    pub fn lane_state(&self) -> Option<State> {
+        [
+            State::Idle,
+            State::Delivering,
+            State::BackingOff,
+            State::Held,
+            State::Paused,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == self.state)
     }
 }
 

@@ -329,6 +329,33 @@ async fn metrics_are_in_prometheus_form() {
 }
 
 #[tokio::test]
+async fn every_destination_has_its_counters_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, store) = service(folder.path());
+    let api = Api::new(service, None);
+    let two = Destination {
+        id: DestinationId("two".into()),
+        ..one()
+    };
+    store.resolve(&two).unwrap();
+    let mut writer = store.begin(new_run(1)).unwrap();
+    writer.dead_row(1, "no", b"{}").unwrap();
+    let event = b"{\"type\":\"track\",\"event\":\"x\",\"messageId\":\"m\"";
+    writer.event(2, true, event, &[]).unwrap();
+    writer.commit(Closing::plain(NOW, NOW)).unwrap();
+    // No lane has begun.
+    let (_, text) = ask(&api, Door::Network, Request::get("/metrics"), "").await;
+    for line in [
+        "pintle_dead_letters_total{destination=\"one\"} 1",
+        "pintle_dead_letters_total{destination=\"two\"} 0",
+        "pintle_events_delivered_total{destination=\"two\"} 0",
+        "pintle_delivery_attempts_total{destination=\"two\",outcome=\"retry\"} 0",
+    ] {
+        assert!(text.lines().any(|there| there == line), "{line}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_that_nobody_takes_to_its_end_stops() {
     let folder = tempfile::tempdir().unwrap();
     let (service, store) = service(folder.path());

@@ -4,7 +4,6 @@ mod accounts;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deliver::State;
 use crate::event::{Action, DestinationId, RunId, Timestamp};
 use crate::store::{Origin, RunKind, RunRecord, RunState};
 
@@ -105,25 +104,13 @@ pub struct DestinationStatus {
     pub backlog: BacklogStatus,
     /// Events that arrived, since ever.
     pub delivered: u64,
+    /// Events and rows that became dead letters, since ever: for the metrics.
+    #[serde(skip)]
+    pub died: u64,
     /// Those that lie here now.
     pub dead_letters: u64,
     /// How fast events arrive.
     pub events_per_second: f64,
-}
-
-impl DestinationStatus {
-    /// The state, where this pintle knows it.
-    pub fn lane_state(&self) -> Option<State> {
-        [
-            State::Idle,
-            State::Delivering,
-            State::BackingOff,
-            State::Held,
-            State::Paused,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == self.state)
-    }
 }
 
 /// A run.

@@ -17,7 +17,8 @@ use crate::admin::views::{Attempted, Chapter, Trace};
     after_help = "Examples:\n  pintle trace 01k1\n  pintle trace 6f9c2b9e-57a1-5b0e-9d0f-3c1f0e8a7b11 --since 2d",
     after_long_help = "Runs and webhook ids are found at once. A messageId has no index: what is stored is read from the \
                        newest on, about as fast as it is unpacked; --run, --since and --until say where to look and \
-                       make that quick.\n\n\
+                       make that quick. What a run's id begins with is taken for that run, unless --run is given: then \
+                       first for a messageId there.\n\n\
                        Examples:\n  pintle trace 01k1\n  pintle trace 6f9c2b9e-57a1-5b0e-9d0f-3c1f0e8a7b11 --since 2d"
 )]
 pub struct TraceArguments {

@@ -9,7 +9,7 @@ use super::row::Keys;
 use super::text;
 use super::{Limits, RefusedKind, RunContext};
 use crate::config::{ColumnNames, Events};
-use crate::event::Action;
+use crate::event::{Action, IdColumns};
 
 /// The groups of `fields` that hold columns, in the order of an event's keys. `pivots` are headers.
 const GROUPS: [&str; 5] = ["dimensions", "measures", "table_calculations", "filters", "parameters"];
@@ -160,6 +160,16 @@ impl Plan {
     /// A column's full name, for a dead letter's reason.
     pub(super) fn name(&self, slot: Slot) -> &str {
         self.names.get(slot).map_or("", String::as_str)
+    }
+
+    /// The columns that say who a row is about.
+    pub(super) fn id_columns(&self) -> IdColumns {
+        let name = |slot: Option<Slot>| slot.map(|slot| self.name(slot).to_owned());
+        IdColumns {
+            user_id: name(self.user_id),
+            anonymous_id: name(self.anonymous_id),
+            email: name(self.email),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::text;
 use super::window::Window;
 use super::{Limits, Refused, RefusedKind, Rows, RunContext, Stopped, Summary};
 use crate::config::Events;
-use crate::event::Timestamp;
+use crate::event::{IdColumns, Timestamp};
 
 /// How much is taken into the window at once.
 const PIECE: usize = 64 << 10;
@@ -184,6 +184,10 @@ impl Document {
             first_dead_rows: self.sink.first_dead_rows,
             ran_at: self.ran_at,
             rows_digest: self.digest.value(),
+            id_columns: match &self.plan {
+                Some(Ok(plan)) => plan.id_columns(),
+                _ => IdColumns::default(),
+            },
             bytes: received,
         })
     }

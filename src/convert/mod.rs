@@ -33,7 +33,7 @@ mod tests;
 use std::io::Read;
 
 use crate::config::Events;
-use crate::event::{Action, DestinationId, RunId, Timestamp};
+use crate::event::{Action, DestinationId, IdColumns, RunId, Timestamp};
 
 /// What is fixed for one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +212,8 @@ pub struct Summary {
     pub ran_at: Option<Timestamp>,
     /// A digest over the rows as they came.
     pub rows_digest: [u8; 16],
+    /// The columns that say who a row is about.
+    pub id_columns: IdColumns,
     /// Bytes of the document.
     pub bytes: u64,
 }

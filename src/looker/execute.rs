@@ -89,6 +89,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
             stored: record.is_some() && answer.success,
             events: record.as_ref().map_or(0, |record| record.events),
             dead_rows: record.as_ref().map_or(0, |record| record.dead_rows),
+            maybe_truncated: answer.success && record.as_ref().is_some_and(|record| record.maybe_truncated),
             milliseconds: took(received_at, Timestamp::now()),
         };
         self.note(run, &end, &answer);

@@ -387,6 +387,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
                     stored: false,
                     events: 0,
                     dead_rows: 0,
+                    maybe_truncated: false,
                     milliseconds: answer::took(at, Timestamp::now()),
                 });
                 let answer = match refused.run {

@@ -158,6 +158,7 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
     let closing = Closing {
         timestamp: summary.ran_at.unwrap_or(frame.accepted_at),
         rows_digest: summary.rows_digest,
+        id_columns: summary.id_columns.clone(),
         maybe_truncated: maybe_truncated(summary.rows, frame.limit),
         failed: no_event(&summary),
         stored_at: Timestamp::now(),

@@ -140,6 +140,7 @@ impl Conversion for ConverterRun {
             first_dead_rows: summary.first_dead_rows,
             ran_at: summary.ran_at,
             rows_digest: summary.rows_digest,
+            id_columns: summary.id_columns,
         })
     }
 }

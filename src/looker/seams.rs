@@ -6,7 +6,7 @@ use std::io::Read;
 use std::pin::Pin;
 
 use crate::convert::RunContext;
-use crate::event::{Action, Destination, DestinationId, RunId, Timestamp};
+use crate::event::{Action, Destination, DestinationId, IdColumns, RunId, Timestamp};
 use crate::store::{Closing, NewRun, Origin, RunRecord};
 
 /// The place that keeps runs refused or broke. The text says what happened and what to do.
@@ -106,6 +106,8 @@ pub struct Summary {
     pub ran_at: Option<Timestamp>,
     /// A digest over the rows.
     pub rows_digest: [u8; 16],
+    /// The columns that say who a row is about.
+    pub id_columns: IdColumns,
 }
 
 /// Everything that is fixed for one run before its first byte.
@@ -158,6 +160,8 @@ pub struct RunEnd {
     pub events: u64,
     /// Rows that did not.
     pub dead_rows: u64,
+    /// It was stored, and has as many rows as the query's limit: Looker may have cut it.
+    pub maybe_truncated: bool,
     /// From the request to the answer.
     pub milliseconds: u64,
 }

@@ -14,7 +14,8 @@
 //!
 //! `pintle status` says in one screen whether all is well: backlog, destinations, the last runs, and when the backlog
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
-//! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`.
+//! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`;
+//! what is delivered and what became a dead letter is counted over restarts, for each destination from its first moment on.
 //!
 //! The log has a line when a run begins, is stored or fails, and is delivered in full: 20 of a kind in ten seconds, and the
 //! next one says how many had none (`unlogged_before`); further deliveries have one line together. `pintle runs` lists all;
@@ -24,7 +25,8 @@
 //! Lists come newest first and take the memory of a page, however long they are; `--limit N` (`?limit=N` of `GET
 //! /api/runs`, `/api/replay` and `/api/dead`; without it all of them, as a stream) ends them early. Runs and webhook ids are
 //! found at once. `pintle trace` with a messageId reads what is stored from the newest on: `--since` or `--run` says where
-//! to look and makes that quick.
+//! to look and makes that quick. A row that became no event is found by its user where its run names the columns that say
+//! who a row is about; runs that were stored before pintle kept these names have none.
 //!
 //! Each error that needs an operator has a code; `pintle explain CODE` says what it means and what to do.
 //!

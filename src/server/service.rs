@@ -481,5 +481,8 @@ impl RunObserver for Observer {
     fn run_ended(&self, end: &RunEnd) {
         self.0
             .run_ended(end.action, end.stored, end.events, end.dead_rows, end.milliseconds);
+        if end.maybe_truncated {
+            self.0.run_maybe_truncated();
+        }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalog::{Changes, TOGETHER_BYTES};
 use super::destinations::DestinationState;
+use super::died::note_dead_rows;
 use super::error::Result;
 use super::keys::{self, Number};
 use super::lookup;
@@ -117,6 +118,8 @@ struct Together {
     runs: usize,
     totals: Totals,
     waiting: Vec<(Arc<DestinationState>, u64, u64)>,
+    /// Rows that became no event, by the number of their destination.
+    dead_rows: BTreeMap<Number, (Arc<DestinationState>, u64)>,
 }
 
 impl Inner {
@@ -176,8 +179,14 @@ impl Inner {
             events: totals.events + together.totals.events,
         };
         changes.put(keys::TOTALS.to_vec(), &after)?;
+        for (&number, (_, rows)) in &together.dead_rows {
+            note_dead_rows(&self.catalog, number, *rows, &mut changes)?;
+        }
         self.catalog.apply(changes)?;
         *totals = after;
+        for (destination, rows) in together.dead_rows.values() {
+            destination.add_died(*rows);
+        }
         // Before a lane can settle any of it, which takes the same lock.
         for (destination, events, bytes) in together.waiting {
             destination.add_waiting(events, bytes);
@@ -194,6 +203,10 @@ impl Together {
             _ => self.totals.stored += 1,
         }
         self.totals.events += closed.run.events;
+        if closed.run.dead_rows > 0 {
+            let first = || (Arc::clone(&destination), 0);
+            self.dead_rows.entry(destination.number).or_insert_with(first).1 += closed.run.dead_rows;
+        }
         self.waiting.push((destination, closed.run.pending, closed.run.bytes));
     }
 }

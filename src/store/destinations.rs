@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 
 use super::catalog::Changes;
 use super::commit::ClosedDestination;
+use super::died::dead_rows;
 use super::error::{Error, Result};
 use super::keys::{self, Line, Number};
 use super::parking::Guarded;
@@ -33,6 +34,8 @@ pub(super) struct DestinationState {
     noted: Guarded<Noted>,
     waiting: Guarded<Waiting>,
     delivered: AtomicU64,
+    /// Events that the gateway refused for good, and rows that died without having been sent.
+    died: AtomicU64,
 }
 
 impl DestinationState {
@@ -46,6 +49,7 @@ impl DestinationState {
             }),
             waiting: Guarded::new(Waiting { events: 0, bytes: 0 }),
             delivered: AtomicU64::new(0),
+            died: AtomicU64::new(0),
         }
     }
 
@@ -71,6 +75,10 @@ impl DestinationState {
 
     pub(super) fn add_delivered(&self, events: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_died(&self, letters: u64) {
+        self.died.fetch_add(letters, Ordering::Relaxed);
     }
 }
 
@@ -105,6 +113,8 @@ pub struct StoredDestination {
     pub backlog: Backlog,
     /// Events that arrived, since ever.
     pub delivered: u64,
+    /// Events and rows that became dead letters, since ever; what is requeued and refused again counts again.
+    pub died: u64,
 }
 
 impl Inner {
@@ -259,6 +269,7 @@ impl Inner {
             learned,
             backlog,
             delivered: state.delivered.load(Ordering::Relaxed),
+            died: state.died.load(Ordering::Relaxed),
         }
     }
 
@@ -330,10 +341,15 @@ impl Inner {
         let mut changes = Changes::new();
         let mut anew = Vec::new();
         for state in states {
+            let mut died = dead_rows(&self.catalog, state.number)?;
             for line in Line::ALL {
                 let cursor: Option<Cursor> = self.catalog.get(&keys::cursor(state.number, line))?;
-                state.add_delivered(cursor.unwrap_or_default().delivered);
+                let cursor = cursor.unwrap_or_default();
+                state.add_delivered(cursor.delivered);
+                died += cursor.buried;
             }
+            // Those that this start has found are in the catalog already.
+            state.died.store(died, Ordering::Relaxed);
             let key = keys::counted(state.number);
             if let Some(counted) = self.catalog.get::<KeptCount>(&key)? {
                 changes.next_group();

@@ -152,6 +152,11 @@ pub(super) fn counted(number: Number) -> Vec<u8> {
     join(&[b"n", &number.to_be_bytes()])
 }
 
+/// How many rows for a destination became dead letters without having been sent, since ever.
+pub(super) fn dead_rows(number: Number) -> Vec<u8> {
+    join(&[b"b", &number.to_be_bytes()])
+}
+
 pub(super) fn delivery(digest: &[u8; 32]) -> Vec<u8> {
     join(&[DELIVERIES, digest])
 }

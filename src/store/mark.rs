@@ -40,6 +40,11 @@ impl Mark {
         read_checked(&folder.join(NAME))
     }
 
+    /// Whether a segment's folder has one, whatever it says.
+    pub(super) fn is_there(folder: &Path) -> bool {
+        folder.join(NAME).is_file()
+    }
+
     fn write(&self, folder: &Path) -> Result<()> {
         write_checked(&folder.join(NAME), self)
     }

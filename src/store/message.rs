@@ -1,6 +1,6 @@
 //! The search for one message by its id. No index has it: ten bits an event for the sake of a rare question would cost
 //! more at the door than this reading costs here. So segments are read from the newest on, each chunk unpacked and looked
-//! through for the id's bytes, about as fast as zstd unpacks; bounds on runs leave out whole segments by their seals. It
+//! through for the id's key and bytes, about as fast as zstd unpacks; bounds on runs leave out whole segments by their seals. It
 //! stops at the first run that has it; a replay that copied it counts only where no other run has it.
 
 use memchr::memmem::Finder;
@@ -16,6 +16,9 @@ use super::runs::EventState;
 use super::segment::{Reader, Seal, SegmentId};
 use super::state::Inner;
 use crate::event::{self, RunId, Timestamp};
+
+/// Before an event's id.
+const KEY: &[u8] = b",\"messageId\":\"";
 
 /// A message that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +62,13 @@ impl Store {
         bounds: RunBounds,
         wanted: &mut dyn FnMut() -> bool,
     ) -> Result<Option<FoundMessage>> {
+        let id = escaped(id);
+        // With what stands around it: a short one is in every chunk.
+        let needle = [KEY, id.as_bytes(), b"\""].concat();
         MessageSearch {
             store: &self.inner,
             id: id.as_bytes(),
-            needle: Finder::new(id.as_bytes()),
+            needle: Finder::new(&needle),
             bounds,
             copied: None,
             unread: None,
@@ -300,12 +306,7 @@ impl MessageSearch<'_> {
             let Some(run) = self.store.run(id)? else { continue };
             let mut hit = None;
             self.store.each_event(&run, |event| {
-                let is_it = |json: &[u8]| {
-                    self.needle
-                        .find(json)
-                        .is_some_and(|at| is_message_id(json, at, self.id))
-                };
-                if event.row <= run.events && event.event.is_some_and(is_it) {
+                if event.row <= run.events && event.event.is_some_and(|json| has_message_id(json, self.id)) {
                     let letter = self.store.letter(run.id, event.row)?;
                     hit = Some(found(run.clone(), event.row, event.state, letter));
                 }
@@ -319,10 +320,17 @@ impl MessageSearch<'_> {
     }
 }
 
-/// Whether the text at a place is an event's `messageId`.
-fn is_message_id(json: &[u8], at: usize, id: &[u8]) -> bool {
-    let before = json.get(..at).unwrap_or(&[]);
-    before.ends_with(b",\"messageId\":\"") && json.get(at + id.len()) == Some(&b'"')
+/// Whether an event, still open at its end, has this `messageId`: the last in it, for only its time follows.
+pub(super) fn has_message_id(json: &[u8], id: &[u8]) -> bool {
+    memchr::memmem::rfind(json, KEY)
+        .and_then(|at| json.get(at + KEY.len()..)?.strip_prefix(id))
+        .is_some_and(|rest| rest.starts_with(b"\""))
+}
+
+/// As it stands in an event.
+pub(super) fn escaped(id: &str) -> String {
+    let json = serde_json::Value::from(id).to_string();
+    json.get(1..json.len() - 1).unwrap_or_default().to_owned()
 }
 
 fn found(run: RunRecord, row: u64, state: EventState, letter: Option<Letter>) -> FoundMessage {

@@ -10,8 +10,8 @@
 //!    does not know are adopted, and it is sealed;
 //! 5. a catalog that is new beside segments that are not was lost: all runs are adopted from the segments, and told;
 //! 6. a new active segment is created, synced, registered durably; only then rows are written to it;
-//! 7. runs of which chunks are missing are counted anew; what lies behind its line goes to its end; what waits is counted;
-//!    the writer thread begins.
+//! 7. runs of which chunks are missing are counted anew; what lies behind its line goes to its end; what waits is
+//!    counted, and what is history, as far as that is not kept; the writer thread begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -152,7 +152,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
         catalog,
         readers,
         writer: sender,
-        segments: registry.into_iter().map(|(id, entry)| (id, entry.sealed)).collect(),
+        segments: registry.iter().map(|(id, entry)| (*id, entry.sealed)).collect(),
         destinations,
         totals,
         next_commit,
@@ -170,6 +170,7 @@ fn open_once(settings: &StoreSettings, now: Timestamp) -> Result<(Arc<Inner>, Ve
     let entered_again = inner.enter_again(now)?;
     inner.count_destinations(in_order && entered_again.is_empty())?;
     findings.extend(entered_again);
+    inner.count_history(&registry)?;
     inner.note_catalog_bytes();
     let missing = inner.catalog.ballast.take(inner.free_bytes()?, settings.min_free);
     if missing > 0 {

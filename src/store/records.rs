@@ -58,22 +58,28 @@ pub(super) struct Registered {
     /// Nothing of it is needed any more: its folder is being deleted, or was when the process ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) removed: bool,
+    /// Bytes of it that are history, as the last sweep saw it: a start need not look again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<u64>,
 }
 
 impl Registered {
     pub(super) const ACTIVE: Self = Self {
         sealed: None,
         removed: false,
+        history: None,
     };
     pub(super) const REMOVED: Self = Self {
         sealed: None,
         removed: true,
+        history: None,
     };
 
     pub(super) const fn sealed(sealed: SealedAs) -> Self {
         Self {
             sealed: Some(sealed),
             removed: false,
+            history: None,
         }
     }
 }

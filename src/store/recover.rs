@@ -9,6 +9,7 @@ use super::catalog::{Catalog, Changes};
 use super::commit::{self, Closed};
 use super::contents::{Contents, Found, FoundChunk};
 use super::destinations::DestinationState;
+use super::died::note_dead_rows;
 use super::error::{Error, Result};
 use super::keys::{self, Number};
 use super::live::known_runs_in;
@@ -132,6 +133,7 @@ impl Adoption<'_> {
         }
         self.totals.events += closed.run.events;
         closed.changes(number, &extents, from, &mut changes)?;
+        note_dead_rows(self.catalog, number, closed.run.dead_rows, &mut changes)?;
         changes.put(keys::TOTALS.to_vec(), self.totals)?;
         self.catalog.apply(changes)?;
         self.memory.adopted += 1;

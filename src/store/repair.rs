@@ -9,6 +9,7 @@ use super::catalog::{Changes, decode};
 use super::commit::put_extent;
 use super::contents::{self, Known};
 use super::database::write_file;
+use super::died::note_dead_rows;
 use super::error::Result;
 use super::keys;
 use super::load::REBUILD;
@@ -246,8 +247,10 @@ impl Inner {
             run.error = Some(bounded(&told, 300));
             changes.put(keys::run(id), &run)?;
             lookup::note_letters(&run, &mut changes);
-            self.catalog.apply(changes)?;
             let state = self.destination_state(&run.destination)?;
+            note_dead_rows(&self.catalog, state.number, letters, &mut changes)?;
+            self.catalog.apply(changes)?;
+            state.add_died(letters);
             let bytes = run.bytes / run.events.max(1) * lost;
             state.take_waiting(lost, bytes);
             Ok(told)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::catalog::Changes;
 use super::error::{Error, Result};
 use super::keys::{self, Line};
+use super::message::{escaped, has_message_id};
 use super::records::{Cursor, Queued};
 use super::references::References;
 use super::run::{Closing, NewRun, RunRecord, RunState};
@@ -199,13 +200,12 @@ impl Inner {
             return Ok(parts.contains(&run));
         }
         let id = match &replay.message_id_salt {
-            Some(salt) => derived_id(message_id.as_bytes(), salt),
-            None => message_id.to_owned(),
+            Some(salt) => derived_id(escaped(message_id).as_bytes(), salt),
+            None => escaped(message_id),
         };
         let mut has = false;
         self.each_event(replay, |event| {
-            let stored = event.event.unwrap_or(&[]);
-            has = memchr::memmem::find(stored, id.as_bytes()).is_some();
+            has = event.event.is_some_and(|stored| has_message_id(stored, id.as_bytes()));
             Ok(!has)
         })?;
         Ok(has)

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::keys::Line;
-use crate::event::{Action, DestinationId, RunId, Timestamp};
+use crate::event::{Action, DestinationId, IdColumns, RunId, Timestamp};
 
 /// Where a run came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,8 @@ pub struct Closing {
     pub timestamp: Timestamp,
     /// A digest over the rows, for `repeats`.
     pub rows_digest: [u8; 16],
+    /// The columns that say who a row is about.
+    pub id_columns: IdColumns,
     /// As many rows as the query's limit.
     pub maybe_truncated: bool,
     /// No row became an event: the run is listed as failed with this reason, its dead letters are kept.
@@ -234,6 +236,9 @@ pub struct RunRecord {
     /// A replay's limit, in events a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
+    /// Where rows became no event: the columns that say who they are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_columns: Option<IdColumns>,
 }
 
 #[cfg(test)]

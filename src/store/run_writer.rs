@@ -12,8 +12,8 @@ use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::space::Uncommitted;
 use super::spool::Spool;
 use super::writer::Command;
-use crate::event::Timestamp;
 use crate::event::hex::hex;
+use crate::event::{IdColumns, Timestamp};
 
 /// Chunks go to the writer by this many bytes: one by one, waking it would cost a tenth of what a row costs.
 const HANDED_AT_ONCE: usize = 64 << 10;
@@ -187,6 +187,9 @@ impl RunWriter {
         record.pending = pending;
         record.bytes = self.bytes;
         record.maybe_truncated = closing.maybe_truncated;
+        if self.dead_rows > 0 {
+            record.id_columns = closing.id_columns.clone().bounded();
+        }
         record.stored_at = Some(closing.stored_at);
         record.delivered_at = (record.state == RunState::Delivered).then_some(closing.stored_at);
         record.timestamp = closing.timestamp;
@@ -248,6 +251,7 @@ impl Closing {
         Self {
             timestamp,
             rows_digest: [0; 16],
+            id_columns: IdColumns::default(),
             maybe_truncated: false,
             failed: None,
             stored_at,

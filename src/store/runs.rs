@@ -54,7 +54,7 @@ pub struct StoredEvent<'a> {
     pub event: Option<&'a [u8]>,
     /// The row's own JSON, where it became no event.
     pub row_json: Option<&'a [u8]>,
-    /// Why it is dead.
+    /// Why it is dead, or was before it was dropped.
     pub reason: Option<&'a str>,
     /// Of a dead letter: since when. None: since the run was stored.
     pub dead_at: Option<crate::event::Timestamp>,
@@ -65,13 +65,32 @@ pub struct StoredEvent<'a> {
 impl<'a> StoredEvent<'a> {
     /// A row that became an event, with what became of that.
     pub(super) fn of_event(row: u64, state: EventState, event: Option<&'a [u8]>, letter: Option<&'a Letter>) -> Self {
-        let dead = letter.filter(|_| state == EventState::Dead);
+        let dead = letter.filter(|_| matches!(state, EventState::Dead | EventState::Dropped));
         Self {
             row,
             state,
             event,
             row_json: None,
             reason: dead.map(|letter| letter.reason.as_str()),
+            dead_at: letter.map(|letter| letter.at),
+            times: letter.map_or(0, |letter| letter.times),
+        }
+    }
+
+    /// A row that became none, and for which none was mended.
+    pub(super) fn of_row(
+        run: &RunRecord,
+        row: u64,
+        reason: &'a str,
+        json: &'a [u8],
+        letter: Option<&'a Letter>,
+    ) -> Self {
+        Self {
+            row,
+            state: letters::effective(run, letter, true).map_or(EventState::Dead, Into::into),
+            event: None,
+            row_json: Some(json),
+            reason: Some(letter.map_or(reason, |letter| letter.reason.as_str())),
             dead_at: letter.map(|letter| letter.at),
             times: letter.map_or(0, |letter| letter.times),
         }
@@ -298,14 +317,9 @@ impl Inner {
                             let mending = self.mended(run.id, row, letter.as_ref(), &mut buffer, &own_time)?;
                             let mended = mending == Mending::Here;
                             visit(StoredEvent {
-                                row,
-                                state: letters::effective(run, letter.as_ref(), true)
-                                    .map_or(EventState::Dead, Into::into),
                                 event: mended.then_some(buffer.as_slice()),
                                 row_json: (!mended).then_some(json),
-                                reason: Some(letter.as_ref().map_or(reason, |letter| letter.reason.as_str())),
-                                dead_at: letter.as_ref().map(|letter| letter.at),
-                                times: letter.as_ref().map_or(0, |letter| letter.times),
+                                ..StoredEvent::of_row(run, row, reason, json, letter.as_ref())
                             })?
                         }
                     };

@@ -86,17 +86,20 @@ impl Store {
 }
 
 impl UserSearch {
-    /// The rows of a run that may be this person's, in order: `wanted` looks at an event's bytes before anything else is
-    /// asked of it. The visitor stops the walk with `false`.
+    /// The rows of a run that may be this person's, in order: `wanted` looks at the bytes of an event, or of a row that
+    /// became none, before anything else is asked of it. No index knows such rows: their chunks are all read, where it is
+    /// known which columns say who they are about. The visitor stops the walk with `false`.
     pub fn each(
         &mut self,
         run: &RunRecord,
         wanted: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(StoredEvent<'_>) -> Result<bool>,
     ) -> Result<()> {
+        let rows_known = run.id_columns.is_some();
         if !self.is_indexed(run)? {
             return self.store.clone().each_event(run, |event| {
-                if event.event.is_some_and(&wanted) {
+                let row = event.row_json.filter(|_| rows_known);
+                if event.event.or(row).is_some_and(&wanted) {
                     visit(event)
                 } else {
                     Ok(true)
@@ -105,10 +108,14 @@ impl UserSearch {
         }
         let done = self.store.waits_from(run)?.unwrap_or(Step::END);
         let timestamp = run.timestamp.to_rfc3339();
+        let dead = match rows_known {
+            true => self.store.dead_places(run.id)?,
+            false => Vec::new(),
+        };
         let mut buffer = Vec::new();
         let mut damaged = None;
         for Numbered { sequence, place } in self.store.chunks_of(run.id)? {
-            if !self.may_hold(place.segment, place.value)? {
+            if !dead.contains(&place) && !self.may_hold(place.segment, place.value)? {
                 continue;
             }
             let (place, chunk) = match self.store.chunk_or_moved(run.id, sequence, place) {
@@ -121,13 +128,21 @@ impl UserSearch {
             for (index, record) in chunk.records().enumerate() {
                 let record = record
                     .map_err(|what| Error::damaged(format!("segment {} chunk {}", place.segment, place.value), what))?;
-                let Record::Event {
-                    row,
-                    own_timestamp,
-                    stored,
-                } = record
-                else {
-                    continue;
+                let (row, own_timestamp, stored) = match record {
+                    Record::Event {
+                        row,
+                        own_timestamp,
+                        stored,
+                    } => (row, own_timestamp, stored),
+                    Record::Dead { row, reason, json } => {
+                        if rows_known && wanted(json) {
+                            let letter = self.store.letter(run.id, row)?;
+                            if !visit(StoredEvent::of_row(run, row, reason, json, letter.as_ref()))? {
+                                return Ok(());
+                            }
+                        }
+                        continue;
+                    }
                 };
                 let here = Step {
                     part: 0,

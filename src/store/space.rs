@@ -23,7 +23,7 @@ const SMALL_PART: u64 = 64;
 pub struct Space {
     /// Stored in segments and in the catalog.
     pub bytes: u64,
-    /// Of these: delivered and still kept, as the last sweep saw it.
+    /// Of these: delivered and still kept, as the last sweep or the start saw it.
     pub history_bytes: u64,
     /// Of these: the catalog.
     pub catalog_bytes: u64,

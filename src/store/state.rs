@@ -49,7 +49,7 @@ pub(super) struct Inner {
     pub(super) change: Guarded<Totals>,
     pub(super) active_bytes: AtomicU64,
     pub(super) sealed_bytes: AtomicU64,
-    /// Of the sealed segments, as the last sweep saw it.
+    /// Of the sealed segments, as the last sweep or the start saw it.
     pub(super) history_bytes: AtomicU64,
     pub(super) catalog_bytes: AtomicU64,
     /// Of all runs that are being received: see `space`.
@@ -313,6 +313,7 @@ impl Inner {
             bytes: 0,
             timestamp: run.received_at,
             letters_dropped_at: None,
+            id_columns: None,
             message_id_salt: run.replay.as_ref().and_then(|replay| replay.message_id_salt.clone()),
             rate: run.replay.as_ref().and_then(|replay| replay.rate),
         }

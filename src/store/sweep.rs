@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Changes, remove_folder};
 use super::database::{give_memory_back, sync_folder};
 use super::error::{Error, Result};
+use super::history::Kept;
 use super::keys;
 use super::live::Live;
 use super::records::{Registered, SealedAs};
@@ -56,6 +57,7 @@ pub(super) struct Memory {
     segments: HashMap<SegmentId, Known>,
     pub(super) expired_at: Option<Timestamp>,
     no_room: Option<Instant>,
+    pub(super) kept: Kept,
 }
 
 enum Known {
@@ -148,6 +150,7 @@ impl Inner {
         };
         let mut swept = Swept::default();
         let mut history = retention::history_bytes(&facts);
+        let mut gone = HashSet::new();
         for (id, why) in retention::plan(&facts, keep, now) {
             let known = facts.iter().find(|known| known.id == id);
             let moved = match self.move_live(id, &referred) {
@@ -160,6 +163,7 @@ impl Inner {
             };
             self.remove_segment(id)?;
             memory.segments.remove(&id);
+            gone.insert(id);
             let (bytes, live) = known.map_or((0, 0), |known| (known.bytes, known.live_bytes));
             history = history.saturating_sub(bytes.saturating_sub(live));
             tracing::info!(segment = %id, ?why, bytes, moved, "segment_removed");
@@ -168,6 +172,8 @@ impl Inner {
             swept.moved_bytes += moved;
         }
         self.history_bytes.store(history, Ordering::Relaxed);
+        facts.retain(|facts| !gone.contains(&facts.id));
+        self.keep_history(&mut memory.kept, &facts)?;
         Ok(swept)
     }
 
@@ -249,6 +255,23 @@ impl Inner {
         };
         memory.segments.insert(id, known);
         Ok(facts(look.live_bytes, settled_at, look.held))
+    }
+
+    /// Bytes of history in a segment, by a look at it.
+    pub(super) fn history_in(
+        &self,
+        id: SegmentId,
+        sealed: SealedAs,
+        referred: &HashSet<RunId>,
+        whole: bool,
+    ) -> Result<u64> {
+        let look = self.look(id, sealed, referred, whole)?;
+        let is_history = look.settled_at.is_some() || look.under_way;
+        Ok(if is_history {
+            sealed.stored.saturating_sub(look.live_bytes)
+        } else {
+            0
+        })
     }
 
     /// Asks the runs of a segment, until it is clear that too much of it is live, or, where it is not to be looked at as

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod commits;
+mod counts;
 mod damage;
 mod destinations;
 mod failing;

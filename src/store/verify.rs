@@ -146,6 +146,7 @@ impl Inner {
                 Some(b'q') => drop(decode::<Queued>(key, value)?),
                 Some(b'n') => drop(decode::<KeptCount>(key, value)?),
                 Some(b'c') => drop(decode::<Cursor>(key, value)?),
+                Some(b'b') => drop(decode::<u64>(key, value)?),
                 Some(b'v' | b'p') => drop(decode::<Seen>(key, value)?),
                 Some(b'e') => drop(decode::<Letter>(key, value)?),
                 Some(b's') => drop(decode::<Registered>(key, value)?),

@@ -18,6 +18,7 @@ use crate::stage::SOON;
 const METRICS: &[&str] = &[
     "pintle_runs_total",
     "pintle_rows_total",
+    "pintle_runs_maybe_truncated_total",
     "pintle_events_stored_total",
     "pintle_events_delivered_total",
     "pintle_backlog_events",

@@ -13,6 +13,7 @@ mod alerts;
 mod arrows;
 mod browser;
 mod cli;
+mod counters;
 mod demo;
 mod deploy;
 mod doctor;

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::peers::documents::Document;
 use crate::peers::eventually;
 use crate::peers::gateway::Mood;
@@ -218,4 +220,30 @@ fn a_restart_loses_nothing_and_ends_in_time() {
     stage.gateway.set(Mood::Up);
     stage.pintle.serve();
     stage.arrives("restart", 1_000);
+}
+
+#[test]
+fn a_row_that_became_no_event_is_found_by_its_user() {
+    let stage = Stage::set();
+    let row = |user: &str, group: &str| json!({"u.id": {"value": user}, "g.id": {"value": group}});
+    let document = json!({
+        "fields": {"dimensions": [{"name": "u.id", "tags": ["user_id"]}, {"name": "g.id", "tags": ["rudder_group_id"]}]},
+        "data": [row("u1", "g1"), row("u2", ""), row("u3", "g1")],
+    });
+    let mut execute = stage.identify(Delivery::Attachment {
+        mimetype: "application/json".to_owned(),
+        data: json!(document.to_string()),
+    });
+    execute.action = "rudder_group".to_owned();
+    let answer = stage.hub.execute(&execute);
+    assert!(answer.success, "{}", answer.message);
+    let audit = stage.pintle.json(&["audit", "--user", "u2", "--rows"]);
+    let told = &audit["details"];
+    assert_eq!(
+        (&told[0]["user"], &told[0]["row"], &told[1]),
+        (&json!("u2"), &json!(2), &json!(null))
+    );
+    let dead = stage.pintle.json(&["dead", "list", "--user", "u2"]);
+    assert_eq!((&dead[0]["row"], &dead[1]), (&json!(2), &json!(null)));
+    assert_eq!(stage.pintle.json(&["dead", "list", "--user", "u1"]), json!([]));
 }

@@ -52,6 +52,7 @@ fn run() -> RunRecord {
         bytes: 0,
         timestamp: NOW,
         letters_dropped_at: None,
+        id_columns: None,
         message_id_salt: None,
         rate: None,
     }

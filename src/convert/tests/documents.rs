@@ -28,6 +28,7 @@ fn the_summary_counts_and_shows_the_first_three_dead_rows() {
         [1, 2, 3]
     );
     assert_eq!(summary.ran_at, Timestamp::parse_rfc3339("2024-03-10T18:29:00Z"));
+    assert_eq!(summary.id_columns.user_id.as_deref(), Some("u.id"));
     let other = convert(Action::Identify, &text.replace("true", "false")).1.unwrap();
     assert_ne!(other.rows_digest, summary.rows_digest);
 }

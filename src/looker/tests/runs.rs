@@ -80,6 +80,7 @@ async fn an_attachment_in_all_its_forms() {
             stored: true,
             events: 2,
             dead_rows: 100,
+            maybe_truncated: false,
             milliseconds: state.ended[2].milliseconds
         }
     );

@@ -20,6 +20,7 @@ struct Decided {
     events: u64,
     bytes: u64,
     delivered: u64,
+    buried: u64,
 }
 
 impl Decided {
@@ -31,6 +32,7 @@ impl Decided {
             events: 0,
             bytes: 0,
             delivered: 0,
+            buried: 0,
         }
     }
 }
@@ -81,11 +83,11 @@ impl Queue {
                     }
                     cursor.done_bytes += one.bytes;
                 }
-                let delivered = outcome.delivered.len() as u64;
+                let (delivered, buried) = (outcome.delivered.len() as u64, outcome.buried.len() as u64);
                 cursor.step = last.next;
                 cursor.done += group.len() as u64;
                 cursor.delivered += delivered;
-                cursor.buried += outcome.buried.len() as u64;
+                cursor.buried += buried;
                 let key = keys::queued(number, self.line, item);
                 let queued: Option<Queued> = store.catalog.get(&key)?;
                 let waited = match &queued {
@@ -121,6 +123,7 @@ impl Queue {
                 decided.events += events;
                 decided.bytes += bytes;
                 decided.delivered += delivered;
+                decided.buried += buried;
             }
             self.make(decided).map(drop)
         })
@@ -132,6 +135,7 @@ impl Queue {
         self.cursor = decided.cursor;
         self.destination.take_waiting(decided.events, decided.bytes);
         self.destination.add_delivered(decided.delivered);
+        self.destination.add_died(decided.buried);
         Ok(Decided::nothing(decided.cursor))
     }
 }

@@ -2,6 +2,7 @@
 //! see them. The same verbs through a server's socket are in `whole_way` and `weather`.
 
 mod absent;
+mod audit;
 mod fixture;
 mod people;
 mod redact;

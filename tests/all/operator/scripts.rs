@@ -13,7 +13,7 @@ pub(super) fn ok(place: &Place, arguments: &[&str]) -> Ran {
 }
 
 #[track_caller]
-fn json_of(place: &Place, arguments: &[&str]) -> Value {
+pub(super) fn json_of(place: &Place, arguments: &[&str]) -> Value {
     ok(place, &[&["--json"], arguments].concat()).json()
 }
 
@@ -24,7 +24,7 @@ pub(super) fn refused(place: &Place, arguments: &[&str], code: i32, said: &str) 
     assert!(ran.talk.contains(said), "{arguments:?}: {}", ran.all());
 }
 
-fn lines(ran: &Ran) -> Vec<Value> {
+pub(super) fn lines(ran: &Ran) -> Vec<Value> {
     ran.data
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -125,40 +125,6 @@ fn events_are_found_and_come_in_order() {
     let raw = lines(&ok(&place, &["events", "--raw", "--event", "Order paid"]));
     assert_eq!(raw[0]["messageId"], format!("{}-1", ids[2]));
     refused(&place, &["events", "--state", "failed"], 2, "pending, delivered, dead");
-}
-
-#[test]
-fn an_audit_is_equal_to_a_recount() {
-    let (place, ids) = night();
-    let audit = json_of(&place, &["audit"]);
-    let recount = lines(&ok(&place, &["events"]));
-    let of = |state: &str| recount.iter().filter(|line| line["state"] == state).count() as u64;
-    assert_eq!(audit["delivered"], of("delivered"));
-    assert_eq!(audit["waiting"], of("pending"));
-    assert_eq!(audit["dead"], of("dead") + 1, "and the row that became no event");
-    assert_eq!(audit["rows"], 12 * 3 + 3);
-    assert_eq!(audit["runs"].as_array().unwrap().len(), 4);
-    let rows = json_of(&place, &["audit", "--run", &ids[0], "--rows"]);
-    assert_eq!(
-        rows["details"],
-        json!([
-            {"run": ids[0], "row": 5, "user": null, "state": "dead",
-             "reason": "row has neither userId, anonymousId nor email", "last_attempt": null},
-            {"run": ids[0], "row": 12, "user": "u12", "state": "dead", "reason": "400: the traits are of no use",
-             "last_attempt": {"at": "2026-07-30T04:01:01.000Z", "answer": "200 OK"}}
-        ])
-    );
-    let csv = ok(&place, &["audit", "--run", &ids[0], "--all-rows", "--csv"]).data;
-    assert_eq!(csv.lines().count(), 1 + 12);
-    assert!(
-        csv.contains(&format!("{},1,u1,delivered,,2026-07-30T04:01:01.000Z,200 OK", ids[0])),
-        "{csv}"
-    );
-    let of_one = json_of(&place, &["audit", "--user", "u12"]);
-    assert_eq!(
-        (&of_one["rows"], &of_one["dead"], &of_one["waiting"]),
-        (&json!(3), &json!(1), &json!(2))
-    );
 }
 
 #[test]
