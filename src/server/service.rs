@@ -34,6 +34,10 @@ use crate::looker::{
 use crate::rudderstack::{Client, ClientError};
 use crate::store::{self, Finding, Store};
 
+/// After a failure of the store the runs that it met end by themselves within this time, and the others are stopped.
+const FAILED_GRACE: Duration = Duration::from_millis(300);
+/// It ends after this long, whoever has not been told.
+const FAILED_PATIENCE: Duration = Duration::from_secs(3);
 /// How often the store's history is looked through.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often a changed certificate is looked for.
@@ -302,7 +306,14 @@ pub async fn run(
         task.abort();
     }
     if let Some(error) = failed {
-        // Those who wait have been told; what was acknowledged is on the disk. The next start checks.
+        // What was acknowledged is on the disk, and the next start checks. Those who wait are told that theirs was not kept.
+        let told = async {
+            // Who comes meanwhile is told, too.
+            tokio::join!(hub.shutdown(FAILED_GRACE), tokio::time::sleep(FAILED_GRACE));
+            stop.send_replace(true);
+            drop(hub_served.await);
+        };
+        drop(tokio::time::timeout(FAILED_PATIENCE, told).await);
         return Err(error.into());
     }
     let grace = config.hub.shutdown_grace;
