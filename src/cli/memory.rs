@@ -5,7 +5,12 @@
 
 /// For glibc: `mallopt(3)`.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const VARIABLES: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "524288")];
+const VARIABLES: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "524288"),
+    // With a fixed threshold above, glibc would give back each bit at the end of a heap, and take it again.
+    ("MALLOC_TRIM_THRESHOLD_", "4194304"),
+];
 
 /// Begins this process once more with the variables, before it has done anything. Where that cannot be it only takes more
 /// memory.
