@@ -16,7 +16,7 @@
 //! | a write or a sync fails | nothing that was answered; runs that wait for it are answered as failed, and the process ends | such a run, where it reached the disk all the same: the next start finds and delivers it, and whoever sent it again has sent it twice |
 //! | the disk is full | nothing that was answered; new runs are refused | – |
 //! | part of the store is damaged | what that part held, named by `pintle verify`; the rest goes on | – |
-//! | the catalog is lost | pauses, replays, the list of failed runs; it is rebuilt from the segments | events of segments that were not wholly delivered; dropped dead letters come back |
+//! | the catalog is lost or damaged, also where only its end is missing after a good stop | pauses, replays, the list of failed runs; it is rebuilt from the segments | events of segments that were not wholly delivered; dropped dead letters come back |
 //! | the disk is lost | its backlog | – |
 //!
 //! ## At least once
