@@ -24,21 +24,6 @@ pub struct Lease<P> {
     spare_bytes: usize,
 }
 
-/// A block of this size is mapped by itself.
-const LARGE: usize = 1 << 20;
-/// From here on glibc gives an allocation pages of its own, and back to the system when it is freed; what is smaller may
-/// stay with the thread that freed it.
-const MAPPED: usize = 33 << 20;
-
-/// The room of a block. What is not touched of it costs nothing. In steps, so that batches which grow take the same room
-/// again and again, and not each a little more.
-const fn room(bytes: usize) -> usize {
-    match bytes {
-        LARGE..MAPPED => MAPPED,
-        _ => bytes.next_power_of_two(),
-    }
-}
-
 /// One event of a lease.
 #[derive(Debug, Clone)]
 pub struct LeasedEvent<P> {
@@ -85,11 +70,15 @@ impl<P> Default for Lease<P> {
 impl<P> Lease<P> {
     /// An empty block with room for so many bytes, to be filled and then added.
     pub fn block(&mut self, bytes: usize) -> Vec<u8> {
-        match self.spare.take() {
-            // Where batches have become smaller, so does what is kept for them.
-            Some(spare) if spare.capacity() >= bytes && self.spare_bytes / 4 <= bytes => spare,
-            _ => Vec::with_capacity(room(bytes)),
+        let mut block = self.spare.take().unwrap_or_default();
+        if block.capacity() / 4 > bytes {
+            // Batches have become smaller, and so does what is kept for them.
+            block = Vec::new();
         }
+        // In steps, so that batches which grow take the same room again and again, and not each a little more. What is not
+        // touched of it costs nothing.
+        block.reserve_exact(bytes.next_power_of_two());
+        block
     }
 
     /// Adds what a read has brought, behind what there is.
@@ -103,7 +92,7 @@ impl<P> Lease<P> {
             self.spare = Some(block);
             return;
         }
-        if block.len() < block.capacity().min(LARGE) / 4 {
+        if block.len() < block.capacity() / 4 {
             // Few events, which may stay long.
             block.shrink_to_fit();
         }

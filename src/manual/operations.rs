@@ -15,7 +15,7 @@
 //! `pintle status` says in one screen whether all is well: backlog, destinations, the last runs, and when the backlog
 //! will be gone. `pintle runs` lists what came, `pintle trace ID` tells the story of one delivery, attempt by attempt,
 //! and `pintle audit --rows` names each row that did not arrive, and why. The metrics are at `/metrics` of `admin.listen`;
-//! what is delivered and what became a dead letter is counted over restarts, for each destination from its first moment on.
+//! what is delivered and what became a dead letter is counted over restarts, for each destination, until a catalog is lost.
 //!
 //! The log has a line when a run begins, is stored or fails, and is delivered in full: 20 of a kind in ten seconds, and the
 //! next one says how many had none (`unlogged_before`); further deliveries have one line together. `pintle runs` lists all;

@@ -307,13 +307,11 @@ pub async fn run(
     }
     if let Some(error) = failed {
         // What was acknowledged is on the disk, and the next start checks. Those who wait are told that theirs was not kept.
-        let told = async {
-            // Who comes meanwhile is told, too.
-            tokio::join!(hub.shutdown(FAILED_GRACE), tokio::time::sleep(FAILED_GRACE));
-            stop.send_replace(true);
-            drop(hub_served.await);
-        };
+        // Who comes meanwhile is told, too.
+        let told = async { tokio::join!(hub.shutdown(FAILED_GRACE), tokio::time::sleep(FAILED_GRACE)) };
         drop(tokio::time::timeout(FAILED_PATIENCE, told).await);
+        stop.send_replace(true);
+        drop(tokio::time::timeout(FAILED_PATIENCE, hub_served).await);
         return Err(error.into());
     }
     let grace = config.hub.shutdown_grace;

@@ -19,6 +19,8 @@ pub struct Signals {
     term: Stream,
     int: Stream,
     hup: Stream,
+    /// Nothing is done about it: whoever writes has an error. Unheard it would end the process, where it is not ignored.
+    _pipe: Stream,
 }
 
 impl Signals {
@@ -28,6 +30,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            _pipe: signal(SignalKind::pipe())?,
         })
     }
 

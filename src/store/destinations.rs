@@ -113,7 +113,7 @@ pub struct StoredDestination {
     pub backlog: Backlog,
     /// Events that arrived, since ever.
     pub delivered: u64,
-    /// Events and rows that became dead letters, since ever; what is requeued and refused again counts again.
+    /// Events and rows that became dead letters, since that is counted; what is requeued and refused again counts again.
     pub died: u64,
 }
 

@@ -1,6 +1,6 @@
-//! How many dead letters a destination ever had: a count that never falls, for the metrics. The cursors count the events
-//! that the gateway refused; here are the rows that died without having been sent: no event came of them, or a repair has
-//! found theirs lost.
+//! How many dead letters a destination had, for the metrics: a count that falls only where the catalog is lost. The cursors
+//! count the events that the gateway refused; here are the rows that died without having been sent: no event came of them,
+//! or a repair has found theirs lost.
 
 use super::catalog::{Catalog, Changes};
 use super::error::Result;

@@ -42,9 +42,11 @@ impl Inner {
                 continue;
             }
             if referred.is_none() {
-                referred = Some(self.referred_runs()?);
+                // What cannot be read must not keep the store closed: `verify` finds it.
+                let found = self.referred_runs();
+                referred = Some(found.map_err(|error| tracing::warn!(%error, "history_not_counted")));
             }
-            let Some(referred) = &referred else { continue };
+            let Some(Ok(referred)) = &referred else { continue };
             let whole = looks > 0;
             looks = looks.saturating_sub(1);
             match self.history_in(id, sealed, referred, whole) {

@@ -41,11 +41,14 @@ impl Store {
             remove_folder(&copy)?;
         }
         let looked = look_at(&path, &copy.join(&name), &folder.join("segments"), before, now);
-        remove_folder(&copy)?;
+        if let Err(error) = remove_folder(&copy) {
+            // A handle may still be closing, or nothing of it could be made.
+            tracing::debug!(%error, "copy_not_removed");
+        }
         match looked {
             Ok(()) => Ok(None),
             Err(error @ (Error::Damaged { .. } | Error::Database { full: false, .. })) => {
-                Ok(Some((name, error.to_string())))
+                Ok(Some((name, error.finding())))
             }
             Err(error) if error.is_disk_full() => Ok(None),
             Err(error) => Err(error),

@@ -1,7 +1,9 @@
 //! Stops, reloads, restarts, and several pintles at once: what is under way ends in good order, and nothing that was
 //! answered is lost.
 
+use std::io::Write;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -363,4 +365,42 @@ fn a_service_is_still_itself_with_the_memory_of_a_service() {
         "{environment}"
     );
     assert!(!environment.contains("MALLOC_ARENA_MAX"), "{environment}");
+}
+
+/// Its program is gone when it would begin once more. It goes on as it is, and whoever hangs up early does not end it.
+#[test]
+fn a_service_that_cannot_begin_once_more_takes_no_harm() {
+    let mut stage = Stage::set();
+    stage.pintle.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pintle");
+    std::fs::copy(env!("CARGO_BIN_EXE_pintle"), &program).unwrap();
+    let opened = std::fs::File::open(&program).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    let gone = format!("/proc/{}/fd/{}", std::process::id(), opened.as_raw_fd());
+    let mut command = stage.pintle.command_by(std::process::Command::new(gone));
+    let output = || std::process::Stdio::null();
+    let mut child = command.arg("serve").stdout(output()).stderr(output()).spawn().unwrap();
+    let answers = || Request::new("GET", "/health").ask(stage.hub.address);
+    eventually("it answers", SOON, || {
+        answers().is_ok_and(|answer| answer.status == 200)
+    });
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", child.id())).unwrap();
+    assert!(
+        !environment.contains("MALLOC_ARENA_MAX"),
+        "it was to be hindered: {environment}"
+    );
+    let socket = stage.pintle.store().join("admin.sock");
+    for _ in 0..100 {
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        client
+            .write_all(b"GET /api/status HTTP/1.1\r\nhost: here\r\n\r\n")
+            .unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let ended = child.try_wait().unwrap();
+    assert_eq!(ended, None, "it ended");
+    assert!(answers().is_ok_and(|answer| answer.status == 200));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -1,5 +1,6 @@
 //! What waits is met by its lane, in the order of its numbers.
 
+use super::super::catalog::Changes;
 use super::super::keys;
 use super::super::records::Cursor;
 use super::damage::accounts;
@@ -13,7 +14,7 @@ fn go_on_to(store: &Store, to: &str, item: u64) {
         item,
         ..Cursor::default()
     };
-    let mut changes = super::super::catalog::Changes::new();
+    let mut changes = Changes::new();
     changes.put(keys::cursor(number, Line::Live), &cursor).unwrap();
     store.inner.catalog.apply(changes).unwrap();
     store.sync().unwrap();
@@ -107,7 +108,7 @@ fn what_a_line_has_read_and_not_found_is_given_up() {
     run.delivered = 10;
     run.pending -= 10;
     run.state = RunState::Delivering;
-    let mut changes = super::super::catalog::Changes::new();
+    let mut changes = Changes::new();
     changes.put(keys::run(run.id), &run).unwrap();
     store.inner.catalog.apply(changes).unwrap();
     go_on_to(&store, "one", 2);
@@ -125,4 +126,31 @@ fn what_a_line_has_read_and_not_found_is_given_up() {
     assert_eq!(drain(&store, "one", 7), [""; 0]);
     drop(store);
     assert_eq!(Store::open(&settings(&path), Timestamp(3)).unwrap().1, []);
+}
+
+/// A run whose record cannot be read keeps its own events waiting, and not those of the runs before it in one answer.
+#[test]
+fn what_can_be_settled_is_settled_before_what_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let runs: Vec<RunId> = (1..=3).map(|number| store_run(&store, number, "one", 5).id).collect();
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+    let leased = queue.read(100, 100_000, &mut Vec::new()).unwrap();
+    assert_eq!(leased.len(), 15);
+    let mut changes = Changes::new();
+    changes.put_bytes(keys::run(runs[1]), b"damaged".to_vec());
+    store.inner.catalog.apply(changes).unwrap();
+    let now = Timestamp(1_700_000_001_000);
+    queue
+        .acknowledge(leased.last().unwrap().position, &[], now)
+        .unwrap_err();
+    let first = store.run(runs[0]).unwrap().unwrap();
+    assert_eq!((first.state, first.delivered), (RunState::Delivered, 5));
+    assert_eq!(store.run(runs[2]).unwrap().unwrap().delivered, 0);
+    assert_eq!(store.destinations()[0].delivered, 5);
+    // It is read again from there.
+    let mut queue = store.queue(&DestinationId("one".into()), Line::Live).unwrap();
+    let error = queue.read(1, 100_000, &mut Vec::new()).unwrap_err().to_string();
+    let second: String = runs[1].to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(error.contains(&second), "{error}");
 }

@@ -165,7 +165,7 @@ impl Pintle {
         self.command_by(command)
     }
 
-    fn command_by(&self, mut command: Command) -> Command {
+    pub(crate) fn command_by(&self, mut command: Command) -> Command {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().to_uppercase();
             if name.starts_with("PINTLE_") || name.ends_with("_PROXY") {
