@@ -1,5 +1,8 @@
 //! What is damaged is found, named, set aside; the rest is kept, and nobody waits for it for ever.
 
+use super::super::catalog::Changes;
+use super::super::keys;
+use super::super::segment::SegmentId;
 use super::*;
 
 pub(super) fn accounts(run: &RunRecord) {
@@ -283,4 +286,31 @@ fn a_large_event_that_a_kill_has_cut_is_no_damage() {
         "{findings:?}"
     );
     assert_eq!(drain(&store, "one", 100), expected(1, 20));
+}
+
+/// A folder that the catalog has forgotten, put back from a backup: it is taken in, and the catalog stays what it is.
+#[test]
+fn an_older_segment_that_is_put_back_does_not_make_the_catalog_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+    let run = store_run(&store, 1, "one", 10).id;
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    // Only the catalog knows of a failed run.
+    store.refuse(new_run(2, "one"), 0, "a defect").unwrap();
+    let mut changes = Changes::new();
+    changes.remove(keys::segment(SegmentId(1)));
+    store.inner.catalog.apply(changes).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let (store, findings) = Store::open(&settings(&path), Timestamp(3)).unwrap();
+    assert!(
+        !findings.iter().any(|finding| finding.what.contains("catalog")),
+        "{findings:?}"
+    );
+    assert_eq!(store.totals(), (1, 1, 9));
+    assert_eq!(store.run(run).unwrap().unwrap().pending, 9);
+    assert_eq!(drain(&store, "one", 100), expected(1, 10));
 }
