@@ -100,33 +100,3 @@ pub enum Command {
     /// Print a shell's completions
     Completions(CompletionsArguments),
 }
-
-impl Command {
-    /// The verb.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Serve(_) => "serve",
-            Self::Demo(_) => "demo",
-            Self::Token(_) => "token",
-            Self::Check(_) => "check",
-            Self::Doctor(_) => "doctor",
-            Self::Status(_) => "status",
-            Self::Runs(_) => "runs",
-            Self::Events(_) => "events",
-            Self::Dead(_) => "dead",
-            Self::Replay(_) => "replay",
-            Self::Audit(_) => "audit",
-            Self::Trace(_) => "trace",
-            Self::Import(_) => "import",
-            Self::Destinations(_) => "destinations",
-            Self::Verify(_) => "verify",
-            Self::Explain(_) => "explain",
-            Self::Completions(_) => "completions",
-        }
-    }
-
-    /// Whether it is the service, whose log is its voice, and not a command that answers and ends.
-    pub const fn is_service(&self) -> bool {
-        matches!(self, Self::Serve(_))
-    }
-}

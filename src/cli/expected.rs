@@ -88,9 +88,6 @@ pub enum Expected {
     /// Standard output took no more: a closed pipe is no error.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
-    /// A verb that this build does not have.
-    #[error("this build of pintle has no `{0}`")]
-    NotBuilt(&'static str),
 }
 
 impl From<Fault> for Expected {
@@ -116,9 +113,7 @@ impl Expected {
             | Self::Selection(_)
             | Self::NothingSelected { .. }
             | Self::NotConfirmed => Exit::Usage,
-            Self::NothingMatched(_) | Self::NotFound(_) | Self::Secret(_) | Self::Failed { .. } | Self::NotBuilt(_) => {
-                Exit::Failed
-            }
+            Self::NothingMatched(_) | Self::NotFound(_) | Self::Secret(_) | Self::Failed { .. } => Exit::Failed,
             Self::Told(exit) | Self::Answered { exit, .. } => *exit,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,

@@ -71,27 +71,26 @@ pub fn run(arguments: Arguments, environment: Environment, output: &mut Output) 
         Command::Explain(verb) => verb.run(output),
         Command::Completions(verb) => verb.run(output),
         Command::Demo(verb) => demo::command(verb, &globals, output),
-        command => {
-            if command.is_service() {
-                memory::settle();
-            }
-            let mut session = Session::open(globals, environment, output, command.is_service())?;
-            match command {
-                Command::Serve(verb) => verb.run(&mut session),
-                Command::Token(verb) => verb.run(&mut session),
-                Command::Doctor(verb) => verb.run(&mut session),
-                Command::Status(verb) => verb.run(&mut session),
-                Command::Runs(verb) => verb.run(&mut session),
-                Command::Events(verb) => verb.run(&mut session),
-                Command::Dead(verb) => verb.run(&mut session),
-                Command::Replay(verb) => verb.run(&mut session),
-                Command::Audit(verb) => verb.run(&mut session),
-                Command::Trace(verb) => verb.run(&mut session),
-                Command::Import(verb) => verb.run(&mut session),
-                Command::Destinations(verb) => verb.run(&mut session),
-                Command::Verify(verb) => verb.run(&mut session),
-                other => Err(Expected::NotBuilt(other.name())),
-            }
+        Command::Serve(verb) => {
+            memory::settle();
+            verb.run(&mut Session::open(globals, environment, output, true)?)
         }
+        Command::Token(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Doctor(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Status(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Runs(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Events(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Dead(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Replay(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Audit(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Trace(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Import(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Destinations(verb) => verb.run(&mut open(globals, environment, output)?),
+        Command::Verify(verb) => verb.run(&mut open(globals, environment, output)?),
     }
+}
+
+/// For a verb that answers and ends.
+fn open<'a>(globals: Globals, environment: Environment, output: &'a mut Output) -> Result<Session<'a>, Expected> {
+    Session::open(globals, environment, output, false)
 }
