@@ -17,6 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
@@ -49,8 +50,12 @@ impl Timestamp {
 
     /// `2020-06-18T08:21:01.644Z`.
     pub fn to_rfc3339(self) -> String {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(moment) => moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        let mut text = String::with_capacity("1970-01-01T00:00:00.000Z".len());
+        let printed =
+            jiff::Timestamp::from_millisecond(self.0).and_then(|moment| PRINTER.print_timestamp(&moment, &mut text));
+        match printed {
+            Ok(()) => text,
             Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
         }
     }
@@ -113,7 +118,10 @@ impl RunId {
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_string().to_ascii_lowercase())
+        let mut text = [0; ulid::ULID_LEN];
+        let text = self.0.array_to_str(&mut text);
+        text.make_ascii_lowercase();
+        f.write_str(text)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::peers::{Seen, free, gateway};
+use crate::peers::{Bodies, Seen, free, gateway};
 use crate::process::{cpu_seconds, forget_peak, memory};
 use crate::service::Pintle;
 
@@ -72,10 +73,15 @@ impl Backlog {
 
     /// Opens the gateway and waits until nothing waits; the time is from the first request to the last answer.
     pub(crate) fn drain(&self) -> (Cost, Seen) {
+        self.drain_and_keep(None)
+    }
+
+    /// The same; the gateway keeps the bodies.
+    pub(crate) fn drain_and_keep(&self, keep: Option<Arc<Mutex<Bodies>>>) -> (Cost, Seen) {
         let id = self.pintle.id();
         forget_peak(id);
         let before = cpu_seconds(id);
-        let seen = gateway(self.gateway);
+        let seen = gateway(self.gateway, keep);
         while self.pintle.backlog() > 0 {
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -19,6 +19,7 @@
 )]
 
 mod backlog;
+mod bare;
 mod curves;
 mod documents;
 mod parts;

@@ -48,27 +48,62 @@ impl Seen {
     }
 }
 
-/// Reads every request and says 200.
-pub(crate) fn gateway(address: SocketAddr) -> Arc<Mutex<Seen>> {
+/// The bodies that a gateway keeps, one behind the other.
+pub(crate) struct Bodies {
+    /// All of its pages are there before the first one comes.
+    room: Vec<u8>,
+    /// Where each one ends.
+    ends: Vec<usize>,
+}
+
+impl Bodies {
+    pub(crate) fn with_room_for(bytes: usize) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            room: vec![1; bytes],
+            ends: Vec::new(),
+        }))
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.room.len()
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.room[begin..*end])
+    }
+
+    fn read(&mut self, body: &mut impl Read, length: usize) {
+        let begin = self.ends.last().copied().unwrap_or_default();
+        body.read_exact(&mut self.room[begin..begin + length]).unwrap();
+        self.ends.push(begin + length);
+    }
+}
+
+/// Reads every request, keeps its body if that is wanted, and says 200.
+pub(crate) fn gateway(address: SocketAddr, keep: Option<Arc<Mutex<Bodies>>>) -> Arc<Mutex<Seen>> {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let listener = TcpListener::bind(address).unwrap();
     let noted = Arc::clone(&seen);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (stream, noted) = (stream.unwrap(), Arc::clone(&noted));
-            std::thread::spawn(move || serve(stream, &noted));
+            let (stream, noted, keep) = (stream.unwrap(), Arc::clone(&noted), keep.clone());
+            std::thread::spawn(move || serve(stream, &noted, keep.as_deref()));
         }
     });
     seen
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<Seen>) {
+fn serve(stream: TcpStream, seen: &Mutex<Seen>, keep: Option<&Mutex<Bodies>>) {
     let mut answers = stream.try_clone().unwrap();
     answers.set_nodelay(true).unwrap();
     let mut reader = BufReader::with_capacity(256 << 10, stream);
     while let Some(length) = head(&mut reader) {
         seen.lock().unwrap().first.get_or_insert_with(Instant::now);
-        std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).unwrap();
+        match keep {
+            Some(bodies) => bodies.lock().unwrap().read(&mut reader, length as usize),
+            None => drop(std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).unwrap()),
+        }
         {
             let mut seen = seen.lock().unwrap();
             seen.requests += 1;

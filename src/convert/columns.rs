@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::value::RawValue;
 
+use super::field::Field;
 use super::row::Keys;
 use super::text;
 use super::{Limits, RefusedKind, RunContext};
@@ -186,10 +187,10 @@ fn columns(fields: &str, configured: &BTreeMap<String, String>, limits: &Limits)
         let group_fields: Option<Vec<&RawValue>> =
             serde_json::from_str(group_fields.get()).map_err(|_| NoPlan::Shape)?;
         for field in group_fields.unwrap_or_default() {
-            let field: Option<Object<'_>> = serde_json::from_str(field.get()).map_err(|_| NoPlan::Shape)?;
+            let field: Option<Field<'_>> = serde_json::from_str(field.get()).map_err(|_| NoPlan::Shape)?;
             let Some(field) = field else { continue };
             // What has no name can have no cells.
-            let Some(name) = field.get("name").and_then(|name| string(name)) else {
+            let Some(name) = field.name.and_then(string) else {
                 continue;
             };
             if name.len() > limits.max_name_bytes {
@@ -202,7 +203,7 @@ fn columns(fields: &str, configured: &BTreeMap<String, String>, limits: &Limits)
                 return Err(NoPlan::Columns(limits.max_columns));
             }
             let configured = configured.get(&name);
-            let tags = match (configured, field.get("tags")) {
+            let tags = match (configured, field.tags) {
                 (Some(tag), _) => vec![tag.clone()],
                 (None, Some(tags)) => strings(tags),
                 (None, None) => Vec::new(),

@@ -16,6 +16,7 @@ mod columns;
 mod digest;
 mod document;
 mod event;
+mod field;
 mod identity;
 mod refusal;
 mod row;

@@ -8,11 +8,12 @@ pub const fn digit(value: u8) -> u8 {
 
 /// Two digits a byte.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .map(char::from)
-        .collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(digit(byte >> 4)));
+        text.push(char::from(digit(byte & 15)));
+    }
+    text
 }
 
 /// The inverse of [`hex`], of capitals too; none where it is not so many bytes in digits.

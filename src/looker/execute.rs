@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
 use super::download::Download;
-use super::flights::Lead;
+use super::flights::{Digest, Lead};
 use super::flood::Flood;
 use super::order::{Order, Wanted};
-use super::pipe::{self, Frame, Progress, Source};
+use super::pipe::{self, Committing, Frame, Progress, Source};
 use super::places::{Crowded, Place, Ticket};
 use super::seams::{Converters, Intake, IntakeError, RunEnd};
 use super::settings::Settings;
@@ -69,20 +69,16 @@ impl<I: Intake, C: Converters> Run<I, C> {
     pub(super) async fn fly(self, order: Order, lead: Lead, ticket: Ticket) {
         let (action, received_at) = (order.new_run.action, order.new_run.received_at);
         let run = order.new_run.id;
-        let again = self.earlier(&order).await;
-        let (answer, record) = match again {
-            Err(answer) => (answer, None),
-            Ok(Some(answer)) => {
+        let (answer, record) = match Box::pin(self.receive(order, ticket)).await {
+            Ok(Received::Again(answer)) => {
                 if let Some(before) = self.lines.again.note(Instant::now()).log {
                     tracing::info!(%run, %action, unlogged_before = before, "the same delivery again: answered as before");
                 }
                 lead.land(answer);
                 return;
             }
-            Ok(None) => match Box::pin(self.receive(order, ticket)).await {
-                Ok((answer, record)) => (answer, Some(record)),
-                Err(answer) => (answer, None),
-            },
+            Ok(Received::Stored(answer, record)) => (answer, Some(record)),
+            Err(answer) => (answer, None),
         };
         let end = RunEnd {
             action,
@@ -128,27 +124,26 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }
     }
 
-    /// The answer of a stored run of the same delivery.
-    async fn earlier(&self, order: &Order) -> Result<Option<Answer>, Answer> {
-        let Some(digest) = order.new_run.delivery else {
-            return Ok(None);
-        };
-        let record = self.blocking(move |intake| intake.delivery(&digest)).await?;
-        let Some(record) = record else { return Ok(None) };
-        Ok(Some(match &self.landed {
-            Some(answer) => answer.clone(),
-            None => self.answer(&record, &[], order),
-        }))
-    }
-
-    async fn receive(&self, order: Order, ticket: Ticket) -> Result<(Answer, RunRecord), Answer> {
+    async fn receive(&self, order: Order, mut ticket: Ticket) -> Result<Received, Answer> {
         let deadline = Instant::now() + self.settings.run_timeout;
         let new_run = order.new_run.clone();
-        let place = match self.place(ticket, deadline).await {
-            Ok(place) => place,
-            Err(answer) => return Err(self.list(new_run, 0, answer).await),
+        let mut delivery = new_run.delivery;
+        let place = match ticket.at_once() {
+            Some(place) => place,
+            None => {
+                // A delivery that is here already does not wait for the others.
+                if let Some(digest) = delivery.take()
+                    && let Some(record) = self.blocking(move |intake| intake.delivery(&digest)).await?
+                {
+                    return Ok(Received::Again(self.answer_again(&record, &order)));
+                }
+                match self.place(ticket, deadline).await {
+                    Ok(place) => place,
+                    Err(answer) => return Err(self.list(new_run, 0, answer).await),
+                }
+            }
         };
-        let received = self.document(order, deadline).await;
+        let received = self.document(order, delivery, deadline).await;
         drop(place);
         match received {
             Ok(done) => Ok(done),
@@ -179,7 +174,8 @@ impl<I: Intake, C: Converters> Run<I, C> {
         }
     }
 
-    async fn document(&self, order: Order, deadline: Instant) -> Result<(Answer, RunRecord), Ended> {
+    /// Takes the document of a delivery that is not here already, where that is still to be found out.
+    async fn document(&self, order: Order, delivery: Option<Digest>, deadline: Instant) -> Result<Received, Ended> {
         let progress = Arc::new(Progress::default());
         let frame = Frame {
             accepted_at: order.new_run.received_at,
@@ -208,19 +204,29 @@ impl<I: Intake, C: Converters> Run<I, C> {
         let (run, mut terms) = (order.new_run.clone(), order.terms.clone());
         // All that blocks, on one thread: each change of threads costs a small run as much as ten rows.
         let work = tokio::task::spawn_blocking(move || {
+            let earlier = delivery.map_or(Ok(None), |digest| parts.intake.delivery(&digest));
+            if let Some(record) = earlier.map_err(|error| Ended::Answered(pipe::not_kept(&error)))? {
+                return Ok(Taken::Again(Box::new(record)));
+            }
             let (writer, destination) = begin(&*parts.intake, run, &lines).map_err(Ended::NotBegun)?;
             terms.context.destination = destination;
             let conversion = parts.converters.begin(terms);
-            pipe::receive(source, conversion, writer, &seen, frame).map_err(Ended::Answered)
+            let received = pipe::receive(source, conversion, writer, &seen, frame);
+            let (committing, summary) = received.map_err(Ended::Answered)?;
+            Ok(Taken::Whole(committing, summary.first_dead_rows))
         });
-        let received = self.watched(work, &progress, deadline).await;
+        let taken = self.watched(work, &progress, deadline).await;
         drop(place);
-        match received {
-            Ok(received) => {
-                let (record, summary) = received?;
-                let answer = self.answer(&record, &summary.first_dead_rows, &order);
-                Ok((answer, record))
+        match taken {
+            Ok(Ok(Taken::Again(record))) => Ok(Received::Again(self.answer_again(&record, &order))),
+            Ok(Ok(Taken::Whole(committing, first_dead_rows))) => {
+                // From here on it can be neither stopped nor late.
+                let record = committing.await;
+                let record = record.map_err(|error| Ended::Answered(pipe::not_kept(&error)))?;
+                let answer = self.answer(&record, &first_dead_rows, &order);
+                Ok(Received::Stored(answer, record))
             }
+            Ok(Err(ended)) => Err(ended),
             Err(error) => {
                 tracing::error!(run = %order.new_run.id, panicked = error.is_panic(), "the conversion of a run died");
                 Err(Ended::Died(progress.rows()))
@@ -246,6 +252,14 @@ impl<I: Intake, C: Converters> Run<I, C> {
             }
         }
         work.await
+    }
+
+    /// The answer of a stored run, when its delivery comes again.
+    fn answer_again(&self, record: &RunRecord, order: &Order) -> Answer {
+        match &self.landed {
+            Some(answer) => answer.clone(),
+            None => self.answer(record, &[], order),
+        }
     }
 
     fn answer(&self, record: &RunRecord, first_dead_rows: &[(u64, String)], order: &Order) -> Answer {
@@ -282,6 +296,19 @@ impl<I: Intake, C: Converters> Run<I, C> {
             )),
         }
     }
+}
+
+enum Received {
+    Stored(Answer, RunRecord),
+    /// The delivery was here already.
+    Again(Answer),
+}
+
+/// What the thread that blocks has done of it.
+enum Taken {
+    /// The first dead rows are for the answer.
+    Whole(Committing, Vec<(u64, String)>),
+    Again(Box<RunRecord>),
 }
 
 enum Ended {

@@ -17,13 +17,14 @@ use tokio::sync::Notify;
 use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::download::Download;
 use super::gunzip::{Gunzip, GunzipError};
-use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
+use super::seams::{Boxed, Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
 use crate::store::{Closing, RunRecord};
 
 pub(super) use failure::Failure;
 
-const ATTACHMENT_PIECE: usize = 64 * 1024;
+/// Room that glibc gives back without tidying up.
+const ATTACHMENT_PIECE: usize = 16 * 1024;
 
 /// Where the document comes from.
 pub(super) enum Source {
@@ -32,6 +33,9 @@ pub(super) enum Source {
     /// A schedule without results.
     Nothing,
 }
+
+/// A commit that has begun.
+pub(super) type Committing = Boxed<Result<RunRecord, IntakeError>>;
 
 /// What both ends of the pipe see.
 #[derive(Debug, Default)]
@@ -123,14 +127,14 @@ pub(super) struct Frame {
     pub(super) max_document_bytes: u64,
 }
 
-/// Takes the whole document. Blocking.
+/// Takes the whole document, and begins the commit. Blocking.
 pub(super) fn receive<C: Conversion, W: RunWriter>(
     source: Source,
     conversion: C,
     writer: W,
     progress: &Arc<Progress>,
     frame: Frame,
-) -> Result<(RunRecord, Summary), Answer> {
+) -> Result<(Committing, Summary), Answer> {
     let mut pipe = Pipe {
         conversion,
         writer: Stoppable {
@@ -163,10 +167,7 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
         failed: no_event(&summary),
         stored_at: Timestamp::now(),
     };
-    match writer.commit(closing) {
-        Ok(record) => Ok((record, summary)),
-        Err(error) => Err(not_kept(&error)),
-    }
+    Ok((writer.commit(closing), summary))
 }
 
 /// Takes rows until the run is told to stop: also those that were spooled, which come when the document has ended.
@@ -201,7 +202,7 @@ impl<W: RunWriter> RunWriter for Stoppable<W> {
         self.going_on()?.unspool()
     }
 
-    fn commit(self, closing: Closing) -> Result<RunRecord, IntakeError> {
+    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>> {
         self.writer.commit(closing)
     }
 
@@ -376,11 +377,11 @@ mod tests {
             Ok(Box::new(Cursor::new(std::mem::take(&mut self.spooled))))
         }
 
-        fn commit(self, _: Closing) -> Result<RunRecord, IntakeError> {
+        fn commit(self, _: Closing) -> Committing {
             self.progress.stop(Answer::stopping());
             let mut seen = self.seen.lock().unwrap();
             seen.committed = true;
-            Ok(record(seen.events, 0))
+            Box::pin(std::future::ready(Ok(record(seen.events, 0))))
         }
 
         fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {
@@ -431,8 +432,10 @@ mod tests {
         };
         let source = Source::Attachment(Box::new(Cursor::new(document.into_bytes())));
         let answer = receive(source, conversion, writer, &progress, frame);
+        let runtime = runtime::Builder::new_current_thread().build().unwrap();
+        let answer = answer.map(|(committing, _)| runtime.block_on(committing).unwrap().events);
         let seen = std::mem::take(&mut *seen.lock().unwrap());
-        (answer.map(|(record, _)| record.events), seen)
+        (answer, seen)
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl Inner {
 }
 
 impl Ticket {
+    /// The place, where its turn has come already.
+    pub(super) fn at_once(&mut self) -> Option<Place> {
+        self.receiver.try_recv().ok()
+    }
+
     /// Waits for its turn. Cancelled, it can be asked again.
     pub(super) async fn place(&mut self) -> Result<Place, Crowded> {
         (&mut self.receiver).await.map_err(|_| Crowded)

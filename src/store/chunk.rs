@@ -74,6 +74,7 @@ pub(super) struct Packed {
 }
 
 /// Collects records and packs them.
+#[derive(Default)]
 pub(super) struct Builder {
     raw: Vec<u8>,
     first_row: u64,
@@ -81,25 +82,19 @@ pub(super) struct Builder {
     events: u32,
     dead: u32,
     ids: IdFilter,
-    compressor: zstd::bulk::Compressor<'static>,
+    /// Set up when it is first wanted.
+    compressor: Option<zstd::bulk::Compressor<'static>>,
     /// Room for what comes out of it.
     packed: Vec<u8>,
 }
 
 impl Builder {
-    pub(super) fn new() -> Result<Self> {
-        let compressor = zstd::bulk::Compressor::new(1)
-            .map_err(|error| Error::damaged("memory", format!("zstd could not be set up: {error}")))?;
-        Ok(Self {
-            raw: Vec::with_capacity(CHUNK_BYTES + (16 << 10)),
-            first_row: 0,
-            last_row: 0,
-            events: 0,
-            dead: 0,
-            ids: IdFilter::default(),
-            compressor,
-            packed: Vec::new(),
-        })
+    /// Forgets what was collected; the room for it stays.
+    pub(super) fn clear(&mut self) {
+        self.raw.clear();
+        self.ids.take();
+        self.events = 0;
+        self.dead = 0;
     }
 
     pub(super) fn raw_len(&self) -> usize {
@@ -141,10 +136,16 @@ impl Builder {
         // Into room that is kept, and copied out: what waits for the writer holds no more memory than it has bytes.
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        let damaged = |doing: &str, error| Error::damaged("memory", format!("zstd could not {doing}: {error}"));
+        let compressor = match self.compressor.take() {
+            Some(compressor) => compressor,
+            None => zstd::bulk::Compressor::new(1).map_err(|error| damaged("be set up", error))?,
+        };
         let len = self
             .compressor
+            .insert(compressor)
             .compress_to_buffer(&self.raw, &mut self.packed)
-            .map_err(|error| Error::damaged("memory", format!("zstd could not compress: {error}")))?;
+            .map_err(|error| damaged("compress", error))?;
         let (codec, payload) = if len < self.raw.len() {
             (CODEC_ZSTD, self.packed.clone())
         } else {

@@ -33,6 +33,7 @@ mod accounts;
 mod adopt;
 mod attempts;
 mod ballast;
+mod builders;
 mod catalog;
 mod chunk;
 mod commit;
@@ -67,6 +68,7 @@ mod rekey;
 mod relocate;
 mod repair;
 mod replay;
+mod reply;
 mod retention;
 mod rotate;
 mod run;
@@ -180,7 +182,7 @@ impl Store {
             ..run
         };
         self.inner.note_begun(&run);
-        RunWriter::new(Arc::clone(&self.inner), run)
+        Ok(RunWriter::new(Arc::clone(&self.inner), run))
     }
 
     /// Whether a run that came now would be taken.

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 /// A value behind a lock, used in closures so that no guard is held by accident.
+#[derive(Default)]
 pub(super) struct Guarded<T>(Mutex<T>);
 
 impl<T> Guarded<T> {

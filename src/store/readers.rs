@@ -145,7 +145,7 @@ mod tests {
     fn sealed(folder: &std::path::Path, id: SegmentId) -> u32 {
         let run = RunId::new(Timestamp(1), 1);
         let mut active = Active::create(folder, id).unwrap();
-        let mut builder = Builder::new().unwrap();
+        let mut builder = Builder::default();
         builder.event(1, false, b"{\"a\":1", &[]);
         let packed = builder.pack().unwrap();
         let placing = Placing {

@@ -118,7 +118,7 @@ impl Inner {
         }
         let salt = new.replay.as_ref().and_then(|replay| replay.message_id_salt.clone());
         self.note_begun(&new);
-        let mut writer = RunWriter::new(Arc::clone(self), new)?;
+        let mut writer = RunWriter::new(Arc::clone(self), new);
         let mut row = 0;
         for id in runs {
             let Some(run) = self.run(*id)? else { continue };
@@ -158,7 +158,7 @@ impl Inner {
         }
         self.put_references(new.id, &references)?;
         self.note_begun(new);
-        let mut writer = RunWriter::new(Arc::clone(self), new.clone())?;
+        let mut writer = RunWriter::new(Arc::clone(self), new.clone());
         writer.refer(references.count(), events, bytes);
         let committed = writer.commit(Closing::plain(now, now));
         if committed.is_err() {

@@ -2,12 +2,13 @@
 //! Used by one blocking thread; the writer's bounded channel is the back-pressure.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SendError, sync_channel};
 
 use super::Inner;
 use super::chunk::{Builder, CHUNK_BYTES, Packed};
 use super::commit::Closed;
 use super::error::{Error, Result};
+use super::reply::Reply;
 use super::run::{Closing, NewRun, RunRecord, RunState};
 use super::space::Uncommitted;
 use super::spool::Spool;
@@ -23,7 +24,7 @@ const SPOOLED_BETWEEN_LOOKS: u64 = 16 << 20;
 /// Takes the rows of one run.
 pub struct RunWriter {
     store: Arc<Inner>,
-    run: NewRun,
+    run: Arc<NewRun>,
     builder: Builder,
     spool: Option<Spool>,
     /// What is in it.
@@ -45,13 +46,13 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    pub(super) fn new(store: Arc<Inner>, run: NewRun) -> Result<Self> {
-        Ok(Self {
+    pub(super) fn new(store: Arc<Inner>, run: NewRun) -> Self {
+        Self {
+            builder: store.builders.take(),
             in_spool: Uncommitted::new(Arc::clone(&store)),
             handed: Uncommitted::new(Arc::clone(&store)),
             store,
-            run,
-            builder: Builder::new()?,
+            run: Arc::new(run),
             spool: None,
             spooled: 0,
             events: 0,
@@ -62,7 +63,7 @@ impl RunWriter {
             packed_bytes: 0,
             chunks: 0,
             ended: false,
-        })
+        }
     }
 
     /// A row that became an event. `ids` are its user id, anonymous id and email, for the index of `--user`.
@@ -119,26 +120,45 @@ impl RunWriter {
     }
 
     /// The run's end: returns when all of it is durable.
-    pub fn commit(mut self, closing: Closing) -> Result<RunRecord> {
-        self.ended = true;
-        let result = self.commit_all(&closing);
-        self.store.forget_receiving(self.run.id);
-        if let Err(error) = &result {
-            // The run is listed with its reason; where even that cannot be written, the answer still says it.
-            drop(self.store.send(Command::Abort { run: self.run.id }));
-            drop(
-                self.store
-                    .record_failed(&self.run, self.events + self.dead_rows, &error.to_string()),
-            );
-        }
-        result
+    pub fn commit(self, closing: Closing) -> Result<RunRecord> {
+        let (reply, answer) = sync_channel(1);
+        let store = Arc::clone(&self.store);
+        self.commit_then(&closing, move |result| {
+            // It is awaited just below.
+            drop(reply.send(result));
+        });
+        answer.recv().unwrap_or_else(|_| Err(store.stopped_error()))
     }
 
-    fn commit_all(&mut self, closing: &Closing) -> Result<RunRecord> {
+    /// The same without waiting: `tell` is called once, by the store's own thread or at once, and must not block.
+    pub fn commit_then(mut self, closing: &Closing, tell: impl FnOnce(Result<RunRecord>) + Send + 'static) {
+        self.ended = true;
+        let rows = self.events + self.dead_rows;
+        let reply = Reply::new(Arc::clone(&self.store), Arc::clone(&self.run), rows, Box::new(tell));
+        match self.ending(closing) {
+            Ok((packed, closed)) => {
+                let commit = Command::Commit {
+                    sequence: self.chunks,
+                    packed,
+                    closed: Box::new(closed),
+                    reply,
+                };
+                if let Err(SendError(Command::Commit { reply, .. })) = self.store.writer.send(commit) {
+                    reply.refuse(&self.store.stopped_error());
+                }
+            }
+            Err(error) => {
+                drop(self.store.send(Command::Abort { run: self.run.id }));
+                reply.refuse(&error);
+            }
+        }
+    }
+
+    /// Its last chunk, and what the catalog learns of it.
+    fn ending(&mut self, closing: &Closing) -> Result<(Packed, Closed)> {
         self.hand_over()?;
         let record = self.record(closing)?;
         let repeat = self.store.repeat_digest(&self.run, closing);
-        let (reply, answer) = sync_channel(1);
         let closed = Closed {
             run: record,
             destination: self.store.closed_destination(&self.run.destination.id)?,
@@ -148,14 +168,7 @@ impl RunWriter {
             chunks: 0,
             references: self.references,
         };
-        let packed = self.builder.pack()?;
-        self.store.send(Command::Commit {
-            sequence: self.chunks,
-            packed,
-            closed: Box::new(closed),
-            reply,
-        })?;
-        answer.recv().unwrap_or_else(|_| Err(self.store.stopped_error()))
+        Ok((self.builder.pack()?, closed))
     }
 
     /// Nothing of it stays but its listed reason.
@@ -236,6 +249,7 @@ impl RunWriter {
 
 impl Drop for RunWriter {
     fn drop(&mut self) {
+        self.store.builders.give_back(std::mem::take(&mut self.builder));
         if !self.ended {
             let rows = self.events + self.dead_rows;
             if let Err(error) = self.end(rows, "the run ended without an end: its thread stopped") {
@@ -307,7 +321,7 @@ mod tests {
         store.catalog.apply(changes).unwrap();
         store.note_begun(&run);
         let id = run.id;
-        let mut writer = RunWriter::new(Arc::clone(&store), run).unwrap();
+        let mut writer = RunWriter::new(Arc::clone(&store), run);
         writer.event(1, true, b"{\"n\":1", &[]).unwrap();
         let error = writer.commit(closing).unwrap_err();
         assert!(!store.is_receiving(id));

@@ -460,7 +460,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunId::new(Timestamp(1), 1);
         let mut active = Active::create(folder.path(), SegmentId(1)).unwrap();
-        let mut builder = Builder::new().unwrap();
+        let mut builder = Builder::default();
         let mut state = 7;
         let mut numbers = Vec::new();
         // The size of usual chunks, incompressible, and one that needs several values.

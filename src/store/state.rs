@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::builders::Builders;
 use super::catalog::{Catalog, Changes};
 use super::destinations::DestinationState;
 use super::error::{Error, Result};
@@ -62,6 +63,7 @@ pub(super) struct Inner {
     /// The number of the next commit: the order of everything that waits.
     next_commit: AtomicU64,
     receiving: Guarded<BTreeMap<RunId, RunRecord>>,
+    pub(super) builders: Builders,
     /// Runs that were listed as failed since the start.
     pub(super) failures: AtomicU64,
     stopped: Guarded<Option<Error>>,
@@ -104,6 +106,7 @@ impl Inner {
             sweeping: Guarded::new(Memory::default()),
             next_commit: AtomicU64::new(parts.next_commit),
             receiving: Guarded::new(BTreeMap::new()),
+            builders: Builders::default(),
             failures: AtomicU64::new(0),
             stopped: Guarded::new(None),
             woken: Guarded::new(Vec::new()),

@@ -96,39 +96,43 @@ fn shorten(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
-        let number = (first == b'"')
-            .then(|| id_at(after).or_else(|| time_at(after)))
-            .flatten();
-        match number {
-            Some((bytes, characters)) => {
-                out.extend_from_slice(&bytes);
-                // Its closing quote goes with it.
-                rest = after.get(characters + 1..).unwrap_or_default();
-            }
-            None => {
-                out.push(first);
-                rest = after;
-            }
-        }
+        let inner = if first == b'"' { after } else { &[] };
+        let characters = if let Some(id) = id_at(inner) {
+            out.push(ID);
+            out.extend_from_slice(&id.to_bytes());
+            ID_CHARACTERS
+        } else if let Some(bytes) = time_at(inner) {
+            out.push(TIME);
+            out.extend_from_slice(&bytes);
+            TIME_CHARACTERS
+        } else {
+            out.push(first);
+            rest = after;
+            continue;
+        };
+        // Its closing quote goes with it.
+        rest = after.get(characters + 1..).unwrap_or_default();
     }
     out
 }
 
-fn id_at(text: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let id = quoted(text, ID_CHARACTERS)?;
-    let run: RunId = id.parse().ok()?;
-    let bytes = [&[ID], run.to_bytes().as_slice()].concat();
-    (run.to_string() == id).then_some((bytes, ID_CHARACTERS))
+/// An id that is written from its number as it stands there.
+fn id_at(text: &[u8]) -> Option<RunId> {
+    let is_ours = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() && !b"ilou".contains(&byte);
+    quoted(text, ID_CHARACTERS)
+        .filter(|id| id.bytes().all(is_ours))?
+        .parse()
+        .ok()
 }
 
-fn time_at(text: &[u8]) -> Option<(Vec<u8>, usize)> {
+/// A time that is written from its number as it stands there, in 6 bytes.
+fn time_at(text: &[u8]) -> Option<[u8; 6]> {
     let time = quoted(text, TIME_CHARACTERS).filter(|time| time.ends_with('Z'))?;
     let moment = Timestamp::parse_rfc3339(time)?;
     let [0, 0, bytes @ ..] = moment.0.to_be_bytes() else {
         return None;
     };
-    let bytes = [&[TIME], bytes.as_slice()].concat();
-    (moment.to_rfc3339() == time).then_some((bytes, TIME_CHARACTERS))
+    (moment.to_rfc3339() == time).then_some(bytes)
 }
 
 /// So many characters that a quote follows.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use self::waiting::{Ended, Waiting, answer};
+use self::waiting::{Ended, Waiting};
 use super::Inner;
 use super::catalog::Changes;
 use super::chunk::{self, Packed, Placing};
@@ -24,8 +24,8 @@ use super::error::{Error, Result};
 use super::keys;
 use super::records::{Extent, HighWater, Place};
 use super::relocate::Relocated;
+use super::reply::Reply;
 use super::rotate::Left;
-use super::run::RunRecord;
 use super::segment::{self, Active, SegmentId};
 use super::users;
 use crate::event::RunId;
@@ -59,7 +59,7 @@ pub(super) enum Command {
         sequence: u32,
         packed: Packed,
         closed: Box<Closed>,
-        reply: SyncSender<Result<RunRecord>>,
+        reply: Reply,
     },
     /// The run will not be: forget it.
     Abort { run: RunId },
@@ -152,8 +152,11 @@ impl Writer {
 
     /// How long it sleeps where nothing comes: an idle store should wake up seldom.
     fn patience(&self) -> Duration {
-        let quiet = self.last_change.elapsed() > QUIET && self.left.is_none();
-        if quiet { QUIET_TICK } else { TICK }
+        if self.is_quiet() { QUIET_TICK } else { TICK }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.last_change.elapsed() > QUIET && self.left.is_none()
     }
 
     /// Works until it is stopped, or until nobody can send any more.
@@ -233,13 +236,14 @@ impl Writer {
                 let run = closed.run.id;
                 if let Some(error) = self.refusal(run, sequence) {
                     self.open.remove(&run);
-                    return answer(&reply, Err(error));
+                    reply.refuse(&error);
+                    return Ok(());
                 }
                 closed.commit = self.store.next_commit();
                 closed.chunks = sequence + 1;
                 let record =
-                    serde_json::to_vec(&closed).map_err(|error| Error::damaged("closing record", error.to_string()))?;
-                match self.append(run, &packed, Some(&record)) {
+                    serde_json::to_vec(&closed).map_err(|error| Error::damaged("closing record", error.to_string()));
+                match record.and_then(|record| self.append(run, &packed, Some(&record))) {
                     Ok(()) => {
                         let open = self.open.remove(&run).unwrap_or_default();
                         self.waiting.push(Waiting::Run(Ended { closed, open, reply }));
@@ -248,11 +252,14 @@ impl Writer {
                     // Nothing of it was written.
                     Err(error @ Error::Refused { .. }) => {
                         self.open.remove(&run);
-                        answer(&reply, Err(error))
+                        reply.refuse(&error);
+                        Ok(())
                     }
                     Err(error) => {
                         self.fail(&error);
-                        answer(&reply, Err(error))
+                        self.open.remove(&run);
+                        reply.refuse(&error);
+                        Ok(())
                     }
                 }
             }
@@ -401,6 +408,9 @@ impl Writer {
             self.fail(&error);
         }
         self.store.readers.drop_idle();
+        if self.is_quiet() {
+            self.store.builders.release();
+        }
     }
 
     fn tick(&mut self) -> Result<()> {

@@ -150,7 +150,7 @@ impl RunWriter for Writer {
         Err(IntakeError("no spool here".to_owned()))
     }
 
-    fn commit(self, closing: Closing) -> Result<RunRecord, IntakeError> {
+    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>> {
         let mut closed = self.memory.gate.0.lock().unwrap();
         while *closed {
             closed = self.memory.gate.1.wait(closed).unwrap();
@@ -169,7 +169,7 @@ impl RunWriter for Writer {
             .unwrap()
             .stored
             .push((self.run, record.clone()));
-        Ok(record)
+        Box::pin(std::future::ready(Ok(record)))
     }
 
     fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {

@@ -25,7 +25,7 @@ fn unpack(values: &[Vec<u8>]) -> Chunk {
 proptest! {
     #[test]
     fn records_come_back(rows in proptest::collection::vec((1u64..50, proptest::bool::ANY, proptest::collection::vec(any::<u8>(), 0..300)), 1..40)) {
-        let mut builder = Builder::new().unwrap();
+        let mut builder = Builder::default();
         let mut row = 0;
         let mut expected = Vec::new();
         for (step, event, bytes) in &rows {
@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn any_changed_byte_is_found(at in 0usize..400, bit in 0u8..8) {
-        let mut builder = Builder::new().unwrap();
+        let mut builder = Builder::default();
         for row in 1..20 {
             builder.event(row, false, format!("{{\"n\":{row}").as_bytes(), &[]);
         }
@@ -67,7 +67,7 @@ proptest! {
 
 #[test]
 fn a_large_event_is_cut_into_values_that_fit() {
-    let mut builder = Builder::new().unwrap();
+    let mut builder = Builder::default();
     let mut noise = Vec::new();
     let mut state = 1_u64;
     while noise.len() < 3_900_000 {
@@ -94,7 +94,7 @@ fn a_large_event_is_cut_into_values_that_fit() {
 /// The largest row that the configuration lets in comes back: here one of 70 MB.
 #[test]
 fn a_row_of_many_megabytes_comes_back() {
-    let mut builder = Builder::new().unwrap();
+    let mut builder = Builder::default();
     let row = vec![b' '; 70 << 20];
     builder.dead(1, "too large", &row);
     let values = encode(
@@ -115,7 +115,7 @@ fn a_row_of_many_megabytes_comes_back() {
 /// sled puts a value that is too large into a file of its own, which it never syncs.
 #[test]
 fn a_closing_record_of_any_length_gives_values_that_fit_or_none() {
-    let mut builder = Builder::new().unwrap();
+    let mut builder = Builder::default();
     builder.event(1, false, b"{\"n\":1", &[]);
     let packed = builder.pack().unwrap();
     let most = MAX_VALUE - HEADER;
@@ -143,7 +143,7 @@ fn a_closing_record_of_any_length_gives_values_that_fit_or_none() {
 
 #[test]
 fn chunks() {
-    let mut builder = Builder::new().unwrap();
+    let mut builder = Builder::default();
     for row in 1..20 {
         builder.event(row, row % 2 == 0, format!("{{\"n\":{row}").as_bytes(), &["u"]);
         builder.dead(row, "why", b"{\"n\":1}");

@@ -64,7 +64,7 @@ impl Inner {
     }
 
     fn keep_mended(&self, run: RunId, row: u64, mended: &Mended) -> Result<Place> {
-        let mut builder = super::super::chunk::Builder::new()?;
+        let mut builder = super::super::chunk::Builder::default();
         builder.event(row, mended.own_timestamp, &mended.stored_event, &[]);
         let packed = builder.pack()?;
         let (reply, answer) = std::sync::mpsc::sync_channel(1);

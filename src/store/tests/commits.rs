@@ -24,10 +24,13 @@ fn a_closing_record_that_is_too_large_is_refused_and_the_store_goes_on() {
         references: Default::default(),
     };
     closed.destination.url = "x".repeat(MAX_VALUE);
-    let (reply, answer) = sync_channel(1);
+    let (tell, answer) = sync_channel(1);
+    let run = std::sync::Arc::new(new_run(2, "one"));
+    let inner = std::sync::Arc::clone(&store.inner);
+    let reply = super::super::reply::Reply::new(inner, run, 0, Box::new(move |result| tell.send(result).unwrap()));
     let command = Command::Commit {
         sequence: 0,
-        packed: Builder::new().unwrap().pack().unwrap(),
+        packed: Builder::default().pack().unwrap(),
         closed: Box::new(closed),
         reply,
     };
@@ -36,7 +39,10 @@ fn a_closing_record_that_is_too_large_is_refused_and_the_store_goes_on() {
     assert!(error.contains("the closing record of run"), "{error}");
     store_run(&store, 3, "one", 10);
     assert_eq!(drain(&store, "one", 100), [expected(1, 10), expected(3, 10)].concat());
-    assert_eq!(store.runs(None, 10).unwrap().len(), 2);
+    let failed = |run: &RunRecord| run.state == RunState::Failed && run.error.as_deref() == Some(error.as_str());
+    let listed = store.runs(None, 10).unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.iter().filter(|run| failed(run)).count(), 1);
     store.close().unwrap();
     for segment in std::fs::read_dir(path.join("segments")).unwrap() {
         let blobs = segment.unwrap().path().join("blobs");

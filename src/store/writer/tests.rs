@@ -4,7 +4,7 @@ use super::*;
 use crate::config::StoreSettings;
 use crate::event::Timestamp;
 use crate::store::chunk::Builder;
-use crate::store::run::{NewRun, Origin, RunKind};
+use crate::store::run::{NewRun, Origin, RunKind, RunRecord, RunState};
 use crate::store::{Error, contents, open};
 
 fn packed(row: u64) -> Packed {
@@ -12,7 +12,7 @@ fn packed(row: u64) -> Packed {
 }
 
 fn packed_of(row: u64, event: &[u8]) -> Packed {
-    let mut builder = Builder::new().unwrap();
+    let mut builder = Builder::default();
     builder.event(row, true, event, &[]);
     builder.pack().unwrap()
 }
@@ -43,7 +43,7 @@ fn writer(folder: &std::path::Path) -> Writer {
 type Answer = Receiver<Result<RunRecord>>;
 
 /// The end of a run, and where its answer comes.
-fn commit(store: &Inner, run: RunId, sequence: u32, packed: Packed) -> (Command, Answer) {
+fn commit(store: &Arc<Inner>, run: RunId, sequence: u32, packed: Packed) -> (Command, Answer) {
     let destination = crate::event::Destination {
         id: crate::event::DestinationId("one".into()),
         name: Some("one".to_owned()),
@@ -71,7 +71,10 @@ fn commit(store: &Inner, run: RunId, sequence: u32, packed: Packed) -> (Command,
         chunks: 0,
         references: 0,
     };
-    let (reply, answer) = std::sync::mpsc::sync_channel(1);
+    let (tell, answer) = std::sync::mpsc::sync_channel(1);
+    // Who is gone needs no answer.
+    let tell = move |result| drop(tell.send(result));
+    let reply = Reply::new(Arc::clone(store), Arc::new(new), 1, Box::new(tell));
     let command = Command::Commit {
         sequence,
         packed,
@@ -136,7 +139,7 @@ fn a_run_whose_segment_was_let_go_at_a_seal_is_refused() {
         assert!(error.is_disk_full() || matches!(error, Error::Full { .. }), "{error}");
     }
     for number in [1, 2] {
-        assert_eq!(store.run(run(number)).unwrap(), None);
+        assert_eq!(store.run(run(number)).unwrap().unwrap().state, RunState::Failed);
     }
     // A start without the catalog would take in what the segment says; none of those who were refused.
     let seal = segment::Seal::read(&SegmentId(99).folder(&store.segments_folder()));
@@ -208,12 +211,13 @@ fn runs_of_one_sync_are_recorded_in_order_up_to_the_first_that_cannot_be() {
     let first = commands.pop_front().unwrap();
     assert!(writer.handle_group(first, || commands.pop_front()).is_none());
     for (answer, number) in answers.iter().zip(1..) {
-        let stored = store.run(run(number)).unwrap().is_some();
+        let listed = store.run(run(number)).unwrap().unwrap();
+        let stored = listed.state != RunState::Failed;
         let told = answer.try_recv().unwrap();
         assert_eq!((told.is_ok(), stored), (number < UNKNOWN, number < UNKNOWN), "{number}");
     }
     let stored = UNKNOWN - 1;
-    assert_eq!(store.totals(), (stored, 0, stored));
+    assert_eq!(store.totals(), (stored, RUNS - stored, stored));
     assert_eq!(
         store.destinations().iter().map(|one| one.backlog.events).sum::<u64>(),
         stored

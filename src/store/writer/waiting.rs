@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use super::super::commit::Closed;
 use super::super::error::{Error, Result};
 use super::super::records::Place;
-use super::super::run::RunRecord;
+use super::super::reply::Reply;
 use super::{OpenRun, Writer};
 use crate::event::{DestinationId, RunId};
 
@@ -20,24 +20,18 @@ pub(super) enum Waiting {
 pub(super) struct Ended {
     pub(super) closed: Box<Closed>,
     pub(super) open: OpenRun,
-    pub(super) reply: SyncSender<Result<RunRecord>>,
+    pub(super) reply: Reply,
 }
 
 impl Waiting {
     pub(super) fn refuse(self, error: &Error) {
-        // A run whose sender is gone needs no answer.
+        // Who is gone needs no answer.
         match self {
-            Self::Run(ended) => drop(ended.reply.send(Err(error.clone()))),
+            Self::Run(ended) => ended.reply.refuse(error),
             Self::Mend(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::Moved(_, reply) => drop(reply.send(Err(error.clone()))),
         }
     }
-}
-
-pub(super) fn answer(reply: &SyncSender<Result<RunRecord>>, result: Result<RunRecord>) -> Result<()> {
-    // The run's thread may have gone; then nobody was told anything, which is no lie.
-    drop(reply.send(result));
-    Ok(())
 }
 
 impl Writer {
@@ -91,7 +85,7 @@ impl Writer {
             if let Ok(run) = &result {
                 woken.push(run.destination.clone());
             }
-            drop(reply.send(result));
+            reply.say(result);
         }
     }
 }
