@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::backlog::Backlog;
 use crate::documents;
+use crate::peers::bare_hub;
+use crate::service::execute;
 
 pub(crate) const SENDERS: usize = 16;
 
@@ -17,6 +19,20 @@ pub(crate) fn webhook_id(run: u64) -> String {
 
 /// Sends so many runs; gives how long each one's answer took.
 pub(crate) fn send(backlog: &Backlog, runs: u64) -> Vec<Duration> {
+    each(backlog, runs, |webhook_id, envelope| {
+        backlog.pintle.execute(webhook_id, envelope);
+    })
+}
+
+/// The same to a hub that only appends and syncs.
+pub(crate) fn send_bare(backlog: &Backlog, runs: u64) -> Vec<Duration> {
+    let hub = bare_hub(&backlog.folder().join("bare"));
+    each(backlog, runs, |webhook_id, envelope| {
+        execute(hub, "of nobody", webhook_id, envelope);
+    })
+}
+
+fn each(backlog: &Backlog, runs: u64, execute: impl Fn(&str, &Value) + Sync) -> Vec<Duration> {
     let mut document = Vec::new();
     documents::write(20, false, &mut document).unwrap();
     let mut envelope = backlog.envelope("bench-key-of-no-source");
@@ -37,7 +53,7 @@ pub(crate) fn send(backlog: &Backlog, runs: u64) -> Vec<Duration> {
                     }
                     envelope["scheduled_plan"]["scheduled_plan_id"] = json!(run % 1_000);
                     let begin = Instant::now();
-                    backlog.pintle.execute(&webhook_id(run), &envelope);
+                    execute(&webhook_id(run), &envelope);
                     times.push(begin.elapsed());
                 }
             })

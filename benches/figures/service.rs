@@ -76,17 +76,7 @@ impl Pintle {
 
     /// Sends a delivery as Looker does, and waits for the answer. A webhook id that came before is the same delivery.
     pub(crate) fn execute(&self, webhook_id: &str, envelope: &serde_json::Value) {
-        let body = envelope.to_string();
-        let head = format!(
-            "POST /actions/rudder_event/execute HTTP/1.1\r\nhost: {}\r\nauthorization: Token token=\"{}\"\r\n\
-             x-looker-instance: looker.example\r\nx-looker-webhook-id: {webhook_id}\r\n\
-             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            self.hub,
-            self.token,
-            body.len()
-        );
-        let answer = exchange(self.hub, &(head + &body)).unwrap();
-        assert!(answer.contains("\"success\":true"), "{answer}");
+        execute(self.hub, &self.token, webhook_id, envelope);
     }
 
     /// How long an operator's command takes, its own process included: the middle one of five.
@@ -109,6 +99,19 @@ impl Pintle {
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
             .sum()
     }
+}
+
+/// An execute of Looker's, on a connection of its own.
+pub(crate) fn execute(hub: SocketAddr, token: &str, webhook_id: &str, envelope: &serde_json::Value) {
+    let body = envelope.to_string();
+    let head = format!(
+        "POST /actions/rudder_event/execute HTTP/1.1\r\nhost: {hub}\r\nauthorization: Token token=\"{token}\"\r\n\
+         x-looker-instance: looker.example\r\nx-looker-webhook-id: {webhook_id}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answer = exchange(hub, &(head + &body)).unwrap();
+    assert!(answer.contains("\"success\":true"), "{answer}");
 }
 
 fn command(configuration: &Path, arguments: &[&str]) -> Command {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Circumstances, REFUSED_DOCUMENT, duration, took};
@@ -11,7 +11,7 @@ use super::download::Download;
 use super::flights::{Digest, Lead};
 use super::flood::Flood;
 use super::order::{Order, Wanted};
-use super::pipe::{self, Committing, Frame, Progress, Source};
+use super::pipe::{self, Frame, Progress, Source};
 use super::places::{Crowded, Place, Ticket};
 use super::seams::{Converters, Intake, IntakeError, RunEnd};
 use super::settings::Settings;
@@ -202,33 +202,41 @@ impl<I: Intake, C: Converters> Run<I, C> {
         };
         let (parts, lines, seen) = (Arc::clone(&self.parts), Arc::clone(&self.lines), Arc::clone(&progress));
         let (run, mut terms) = (order.new_run.clone(), order.terms.clone());
-        // All that blocks, on one thread: each change of threads costs a small run as much as ten rows.
-        let work = tokio::task::spawn_blocking(move || {
+        let (tell, told) = oneshot::channel();
+        // All that blocks, on one thread: each change of threads costs a small run as much as ten rows. Whoever has the
+        // last word wakes this task, the store's thread in the end; a panic has none.
+        drop(tokio::task::spawn_blocking(move || {
+            let tell = move |taken| {
+                // This task may have been stopped meanwhile.
+                drop(tell.send(taken));
+            };
             let earlier = delivery.map_or(Ok(None), |digest| parts.intake.delivery(&digest));
-            if let Some(record) = earlier.map_err(|error| Ended::Answered(pipe::not_kept(&error)))? {
-                return Ok(Taken::Again(Box::new(record)));
+            match earlier {
+                Ok(None) => {}
+                Ok(Some(record)) => return tell(Ok(Taken::Again(record))),
+                Err(error) => return tell(Err(Ended::Answered(pipe::not_kept(&error)))),
             }
-            let (writer, destination) = begin(&*parts.intake, run, &lines).map_err(Ended::NotBegun)?;
+            let (writer, destination) = match begin(&*parts.intake, run, &lines) {
+                Ok(begun) => begun,
+                Err(answer) => return tell(Err(Ended::NotBegun(answer))),
+            };
             terms.context.destination = destination;
             let conversion = parts.converters.begin(terms);
-            let received = pipe::receive(source, conversion, writer, &seen, frame);
-            let (committing, summary) = received.map_err(Ended::Answered)?;
-            Ok(Taken::Whole(committing, summary.first_dead_rows))
-        });
-        let taken = self.watched(work, &progress, deadline).await;
+            pipe::receive(source, conversion, writer, &seen, frame, |outcome| {
+                tell(outcome.map(Taken::Whole).map_err(Ended::Answered));
+            });
+        }));
+        let taken = self.watched(told, &progress, deadline).await;
         drop(place);
         match taken {
             Ok(Ok(Taken::Again(record))) => Ok(Received::Again(self.answer_again(&record, &order))),
-            Ok(Ok(Taken::Whole(committing, first_dead_rows))) => {
-                // From here on it can be neither stopped nor late.
-                let record = committing.await;
-                let record = record.map_err(|error| Ended::Answered(pipe::not_kept(&error)))?;
+            Ok(Ok(Taken::Whole((record, first_dead_rows)))) => {
                 let answer = self.answer(&record, &first_dead_rows, &order);
                 Ok(Received::Stored(answer, record))
             }
             Ok(Err(ended)) => Err(ended),
-            Err(error) => {
-                tracing::error!(run = %order.new_run.id, panicked = error.is_panic(), "the conversion of a run died");
+            Err(_) => {
+                tracing::error!(run = %order.new_run.id, "the conversion of a run died");
                 Err(Ended::Died(progress.rows()))
             }
         }
@@ -237,10 +245,10 @@ impl<I: Intake, C: Converters> Run<I, C> {
     /// Waits for the work; at the deadline, or when pintle has to stop, the run ends at its next piece.
     async fn watched<T>(
         &self,
-        mut work: tokio::task::JoinHandle<T>,
+        mut work: oneshot::Receiver<T>,
         progress: &Progress,
         deadline: Instant,
-    ) -> Result<T, tokio::task::JoinError> {
+    ) -> Result<T, oneshot::error::RecvError> {
         let mut phase = self.phase.clone();
         tokio::select! {
             done = &mut work => return done,
@@ -307,8 +315,8 @@ enum Received {
 /// What the thread that blocks has done of it.
 enum Taken {
     /// The first dead rows are for the answer.
-    Whole(Committing, Vec<(u64, String)>),
-    Again(Box<RunRecord>),
+    Whole((RunRecord, Vec<(u64, String)>)),
+    Again(RunRecord),
 }
 
 enum Ended {

@@ -402,7 +402,7 @@ impl<I: Intake, C: Converters> Hub<I, C> {
             let answer = arrived(coming).await;
             Bytes::from(answer.to_json(&location).to_string())
         };
-        reply::coming(self.0.parts.limits.keep_alive, Box::pin(body))
+        reply::coming(self.0.parts.limits.keep_alive, Box::pin(body)).await
     }
 
     /// Begins a run, or joins that of the same delivery.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::answer::{Answer, REFUSED_DOCUMENT, maybe_truncated, no_event};
 use super::download::Download;
 use super::gunzip::{Gunzip, GunzipError};
-use super::seams::{Boxed, Conversion, IntakeError, RunWriter, Stopped, Summary};
+use super::seams::{Conversion, IntakeError, RunWriter, Stopped, Summary};
 use crate::event::Timestamp;
 use crate::store::{Closing, RunRecord};
 
@@ -33,9 +33,6 @@ pub(super) enum Source {
     /// A schedule without results.
     Nothing,
 }
-
-/// A commit that has begun.
-pub(super) type Committing = Boxed<Result<RunRecord, IntakeError>>;
 
 /// What both ends of the pipe see.
 #[derive(Debug, Default)]
@@ -127,14 +124,18 @@ pub(super) struct Frame {
     pub(super) max_document_bytes: u64,
 }
 
-/// Takes the whole document, and begins the commit. Blocking.
+/// What comes of a run: its record, and its first dead rows.
+pub(super) type Outcome = Result<(RunRecord, Vec<(u64, String)>), Answer>;
+
+/// Takes the whole document. Blocking, but for the commit: `tell` is called once, by this thread or by the store's.
 pub(super) fn receive<C: Conversion, W: RunWriter>(
     source: Source,
     conversion: C,
     writer: W,
     progress: &Arc<Progress>,
     frame: Frame,
-) -> Result<(Committing, Summary), Answer> {
+    tell: impl FnOnce(Outcome) + Send + 'static,
+) {
     let mut pipe = Pipe {
         conversion,
         writer: Stoppable {
@@ -157,7 +158,7 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
     let writer = writer.writer;
     let summary = match summary.and_then(|summary| progress.commit().map(|()| summary)) {
         Ok(summary) => summary,
-        Err(answer) => return Err(fail(writer, rows, answer)),
+        Err(answer) => return tell(Err(fail(writer, rows, answer))),
     };
     let closing = Closing {
         timestamp: summary.ran_at.unwrap_or(frame.accepted_at),
@@ -167,7 +168,12 @@ pub(super) fn receive<C: Conversion, W: RunWriter>(
         failed: no_event(&summary),
         stored_at: Timestamp::now(),
     };
-    Ok((writer.commit(closing), summary))
+    writer.commit(closing, move |stored| {
+        tell(match stored {
+            Ok(record) => Ok((record, summary.first_dead_rows)),
+            Err(error) => Err(not_kept(&error)),
+        });
+    });
 }
 
 /// Takes rows until the run is told to stop: also those that were spooled, which come when the document has ended.
@@ -202,8 +208,8 @@ impl<W: RunWriter> RunWriter for Stoppable<W> {
         self.going_on()?.unspool()
     }
 
-    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>> {
-        self.writer.commit(closing)
+    fn commit(self, closing: Closing, tell: impl FnOnce(Result<RunRecord, IntakeError>) + Send + 'static) {
+        self.writer.commit(closing, tell);
     }
 
     fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError> {
@@ -377,11 +383,14 @@ mod tests {
             Ok(Box::new(Cursor::new(std::mem::take(&mut self.spooled))))
         }
 
-        fn commit(self, _: Closing) -> Committing {
+        fn commit(self, _: Closing, tell: impl FnOnce(Result<RunRecord, IntakeError>) + Send + 'static) {
             self.progress.stop(Answer::stopping());
-            let mut seen = self.seen.lock().unwrap();
-            seen.committed = true;
-            Box::pin(std::future::ready(Ok(record(seen.events, 0))))
+            let events = {
+                let mut seen = self.seen.lock().unwrap();
+                seen.committed = true;
+                seen.events
+            };
+            tell(Ok(record(events, 0)));
         }
 
         fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {
@@ -431,11 +440,12 @@ mod tests {
             max_document_bytes: 1 << 30,
         };
         let source = Source::Attachment(Box::new(Cursor::new(document.into_bytes())));
-        let answer = receive(source, conversion, writer, &progress, frame);
-        let runtime = runtime::Builder::new_current_thread().build().unwrap();
-        let answer = answer.map(|(committing, _)| runtime.block_on(committing).unwrap().events);
+        let (tell, told) = std::sync::mpsc::channel();
+        receive(source, conversion, writer, &progress, frame, move |outcome| {
+            tell.send(outcome).unwrap();
+        });
         let seen = std::mem::take(&mut *seen.lock().unwrap());
-        (answer, seen)
+        (told.recv().unwrap().map(|(record, _)| record.events), seen)
     }
 
     #[test]

@@ -15,6 +15,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::seams::Boxed;
 
+/// So long nothing is said at all.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A body of the hub's.
 pub struct ReplyBody(State);
 
@@ -85,11 +88,18 @@ pub(super) fn wrong_method(allowed: &'static str) -> Response<ReplyBody> {
     response
 }
 
-/// 200 and headers at once, the answer when it is there, a newline each `keep_alive` until then.
-pub(super) fn coming(keep_alive: Duration, answer: Boxed<Bytes>) -> Response<ReplyBody> {
-    let mut ticks = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut response = response(StatusCode::OK, State::Coming { answer, ticks });
+/// The answer in one piece, where it is there soon: a small run's. Else 200 and headers, the answer when it is there, and a
+/// newline each `keep_alive` until then.
+pub(super) async fn coming(keep_alive: Duration, mut answer: Boxed<Bytes>) -> Response<ReplyBody> {
+    let state = match tokio::time::timeout(SOON.min(keep_alive), &mut answer).await {
+        Ok(bytes) => State::Whole(bytes),
+        Err(_) => {
+            let mut ticks = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            State::Coming { answer, ticks }
+        }
+    };
+    let mut response = response(StatusCode::OK, state);
     response
         .headers_mut()
         .insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -4,8 +4,6 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::seams::{Boxed, Conversion, Converters, Intake, IntakeError, Probe, RunTerms, RunWriter, Stopped, Summary};
 use crate::config::Config;
 use crate::convert::{self, Converter, Identity, Provenance, RefusedKind, RunContext};
@@ -63,16 +61,9 @@ impl RunWriter for StoreWriter {
         Ok(self.0.unspool()?)
     }
 
-    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>> {
-        let (tell, told) = oneshot::channel();
-        self.0.commit_then(&closing, move |result| {
-            // Looker's side may have been stopped meanwhile.
-            drop(tell.send(result));
-        });
-        Box::pin(async move {
-            let result = told.await.unwrap_or(Err(store::Error::Stopping));
-            Ok(result?)
-        })
+    fn commit(self, closing: Closing, tell: impl FnOnce(Result<RunRecord, IntakeError>) + Send + 'static) {
+        self.0
+            .commit_then(&closing, |result| tell(result.map_err(IntakeError::from)));
     }
 
     fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError> {

@@ -49,8 +49,8 @@ pub trait RunWriter: Send + 'static {
     /// All of them again, in order.
     fn unspool(&mut self) -> Result<Box<dyn Read + Send>, IntakeError>;
 
-    /// Begins the commit; what comes of it is there when the run is durable. It goes on where nobody waits for it.
-    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>>;
+    /// Begins the commit; `tell` is called once, when the run is durable or cannot become so. It must not block.
+    fn commit(self, closing: Closing, tell: impl FnOnce(Result<RunRecord, IntakeError>) + Send + 'static);
 
     /// Nothing of it stays but its listed reason, and how many rows had been read.
     fn fail(self, rows: u64, error: &str) -> Result<RunRecord, IntakeError>;

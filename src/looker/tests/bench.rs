@@ -150,7 +150,7 @@ impl RunWriter for Writer {
         Err(IntakeError("no spool here".to_owned()))
     }
 
-    fn commit(self, closing: Closing) -> Boxed<Result<RunRecord, IntakeError>> {
+    fn commit(self, closing: Closing, tell: impl FnOnce(Result<RunRecord, IntakeError>) + Send + 'static) {
         let mut closed = self.memory.gate.0.lock().unwrap();
         while *closed {
             closed = self.memory.gate.1.wait(closed).unwrap();
@@ -169,7 +169,7 @@ impl RunWriter for Writer {
             .unwrap()
             .stored
             .push((self.run, record.clone()));
-        Box::pin(std::future::ready(Ok(record)))
+        tell(Ok(record));
     }
 
     fn fail(self, _: u64, error: &str) -> Result<RunRecord, IntakeError> {
