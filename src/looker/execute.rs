@@ -232,7 +232,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
             Ok(Ok(Taken::Again(record))) => Ok(Received::Again(self.answer_again(&record, &order))),
             Ok(Ok(Taken::Whole((record, first_dead_rows)))) => {
                 let answer = self.answer(&record, &first_dead_rows, &order);
-                Ok(Received::Stored(answer, record))
+                Ok(Received::Stored(answer, Box::new(record)))
             }
             Ok(Err(ended)) => Err(ended),
             Err(_) => {
@@ -307,7 +307,7 @@ impl<I: Intake, C: Converters> Run<I, C> {
 }
 
 enum Received {
-    Stored(Answer, RunRecord),
+    Stored(Answer, Box<RunRecord>),
     /// The delivery was here already.
     Again(Answer),
 }
