@@ -30,6 +30,10 @@ pub use uuid::{message_namespace, uuid_v5};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// 0000-01-01T00:00:00Z and 9999-12-30T22:00:00Z: what can be written and read again.
+    const FIRST: Self = Self(-62_167_219_200_000);
+    const LAST: Self = Self(253_402_207_200_000);
+
     /// The machine's clock. The pure rooms take a `Timestamp` as an argument instead of calling this.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_millisecond())
@@ -43,9 +47,10 @@ impl Timestamp {
         if bytes.len() < 16 || !matches!(bytes.get(10), Some(b'T' | b't' | b' ')) {
             return None;
         }
-        jiff::Timestamp::from_str(text)
-            .ok()
-            .map(|moment| Self(moment.as_nanosecond().div_euclid(1_000_000) as i64))
+        let moment = jiff::Timestamp::from_str(text).ok()?;
+        let moment = Self(moment.as_nanosecond().div_euclid(1_000_000) as i64);
+        // Its offset may lead before the year 0, which is written in another way and could not be read again.
+        (Self::FIRST..=Self::LAST).contains(&moment).then_some(moment)
     }
 
     /// `2020-06-18T08:21:01.644Z`.
@@ -380,12 +385,18 @@ mod tests {
                 "{given}"
             );
         }
+        for edge in ["0000-01-01T00:00:00.000Z", "9999-12-30T22:00:00.000Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(edge).unwrap().to_rfc3339(), edge);
+        }
         for none in [
             "",
             "2024-05-01",
             "yesterday",
             "2024-05-01T06:00:00",
             "2024-13-01T06:00:00Z",
+            "0000-01-01T00:00:00+05:00",
+            "9999-12-30T22:00:00.999Z",
+            "9999-12-31T23:59:59-12:00",
         ] {
             assert_eq!(Timestamp::parse_rfc3339(none), None, "{none}");
         }

@@ -129,8 +129,9 @@ impl<I: Intake, C: Converters> Run<I, C> {
         let new_run = order.new_run.clone();
         let mut delivery = new_run.delivery;
         let place = match ticket.at_once() {
-            Some(place) => place,
-            None => {
+            Ok(Some(place)) => place,
+            Err(Crowded) => return Err(self.list(new_run, 0, Answer::crowded()).await),
+            Ok(None) => {
                 // A delivery that is here already does not wait for the others.
                 if let Some(digest) = delivery.take()
                     && let Some(record) = self.blocking(move |intake| intake.delivery(&digest)).await?

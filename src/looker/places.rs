@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::token::TokenId;
 
@@ -166,9 +166,13 @@ impl Inner {
 }
 
 impl Ticket {
-    /// The place, where its turn has come already.
-    pub(super) fn at_once(&mut self) -> Option<Place> {
-        self.receiver.try_recv().ok()
+    /// The place, where its turn has come already. None: it is to be waited for.
+    pub(super) fn at_once(&mut self) -> Result<Option<Place>, Crowded> {
+        match self.receiver.try_recv() {
+            Ok(place) => Ok(Some(place)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Closed) => Err(Crowded),
+        }
     }
 
     /// Waits for its turn. Cancelled, it can be asked again.
@@ -353,6 +357,18 @@ mod tests {
         places.limit(most(4, 0));
         let _fourth = greedy[3].place().await.unwrap();
         assert!(greedy[4].receiver.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_is_sent_away_before_it_has_asked_is_told_so() {
+        let places = Places::new(most(1, 0));
+        let mut first = places.queue(&who(1, "a"), 2).unwrap();
+        let mut waiting = places.queue(&who(1, "a"), 2).unwrap();
+        let mut sent_away = places.queue(&who(1, "a"), 2).unwrap();
+        let _other = places.queue(&who(2, "b"), 2).unwrap();
+        let _place = first.at_once().unwrap().unwrap();
+        assert!(waiting.at_once().unwrap().is_none());
+        assert_eq!(sent_away.at_once().map(|_| ()), Err(Crowded));
     }
 
     #[tokio::test]

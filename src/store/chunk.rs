@@ -91,8 +91,18 @@ pub(super) struct Builder {
 impl Builder {
     /// Forgets what was collected; the room for it stays.
     pub(super) fn clear(&mut self) {
-        self.raw.clear();
         self.ids.take();
+        self.first_row = 0;
+        self.last_row = 0;
+        self.empty();
+    }
+
+    fn empty(&mut self) {
+        self.raw.clear();
+        // One event of several megabytes must not keep its room.
+        self.raw.shrink_to(CHUNK_BYTES + (16 << 10));
+        self.packed.clear();
+        self.packed.shrink_to(CHUNK_BYTES + (32 << 10));
         self.events = 0;
         self.dead = 0;
     }
@@ -161,13 +171,7 @@ impl Builder {
             payload,
             filter: self.ids.take(),
         };
-        self.raw.clear();
-        // One event of several megabytes must not keep its room for the rest of the run.
-        self.raw.shrink_to(CHUNK_BYTES + (16 << 10));
-        self.packed.clear();
-        self.packed.shrink_to(CHUNK_BYTES + (32 << 10));
-        self.events = 0;
-        self.dead = 0;
+        self.empty();
         Ok(packed)
     }
 }

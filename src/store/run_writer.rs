@@ -132,10 +132,11 @@ impl RunWriter {
 
     /// The same without waiting: `tell` is called once, by the store's own thread or at once, and must not block.
     pub fn commit_then(mut self, closing: &Closing, tell: impl FnOnce(Result<RunRecord>) + Send + 'static) {
+        let ending = self.ending(closing);
         self.ended = true;
         let rows = self.events + self.dead_rows;
         let reply = Reply::new(Arc::clone(&self.store), Arc::clone(&self.run), rows, Box::new(tell));
-        match self.ending(closing) {
+        match ending {
             Ok((packed, closed)) => {
                 let commit = Command::Commit {
                     sequence: self.chunks,

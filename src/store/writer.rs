@@ -24,7 +24,7 @@ use super::error::{Error, Result};
 use super::keys;
 use super::records::{Extent, HighWater, Place};
 use super::relocate::Relocated;
-use super::reply::Reply;
+use super::reply::{Reply, writer_panicked};
 use super::rotate::Left;
 use super::segment::{self, Active, SegmentId};
 use super::users;
@@ -144,9 +144,7 @@ impl Writer {
                 // Whoever asked may be gone; the store is closed all the same.
                 drop(reply.send(result));
             }
-            Err(_) => store.stop_after(&Error::Stopped {
-                why: "the writer's thread panicked".to_owned(),
-            }),
+            Err(_) => store.stop_after(&writer_panicked()),
         }
     }
 

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::bench::*;
+use crate::event::Secret;
+use crate::looker::answer::Answer;
 
 /// A body of which only so much comes, on a connection that stays open.
 async fn stalled(bench: &Bench, route: &str, token: &str, body: &str) -> TcpStream {
@@ -83,4 +86,54 @@ async fn what_a_run_would_keep_while_it_waits_is_bounded() {
         said.text
     );
     assert_eq!(bench.memory.state.lock().unwrap().failed.len(), 1, "it is listed");
+}
+
+/// The one that has the most waiting is sent away before its task had a turn.
+#[tokio::test]
+async fn a_run_that_is_sent_away_before_it_has_asked_is_told_that_it_is_crowded() {
+    const NOWHERE: &str = "http://127.0.0.1:1";
+    let bench = bench(|config, limits| {
+        config.hub.max_runs = 1;
+        config.hub.max_runs_per_token = 0;
+        config.looker.allowed_origins = vec![NOWHERE.into()];
+        limits.max_waiting = 2;
+    })
+    .await;
+    bench.memory.close_gate();
+    let other = crate::looker::Tokens::new(&Secret::new("the hub's secret"), &[])
+        .unwrap()
+        .mint([1; 32]);
+    let call = |token: &str, webhook_id: &str| {
+        let mut envelope = body(json!(null));
+        envelope["scheduled_plan"]["download_url"] = format!("{NOWHERE}/x").into();
+        let request = hyper::Request::builder()
+            .method("POST")
+            .uri(format!("{PREFIX}/actions/rudder_event/execute"))
+            .header("authorization", format!("Token token=\"{token}\""))
+            .header("x-looker-webhook-id", webhook_id)
+            .body(pieces(std::iter::once(Bytes::from(envelope.to_string()))))
+            .unwrap();
+        let hub = bench.hub.clone();
+        async move {
+            let response = hub.handle(request, None).await;
+            String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+        }
+    };
+    let opener = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        bench.memory.open_gate();
+    };
+    // On one thread all four are there before the first run's task begins.
+    let calls = [
+        call(&bench.token, "1"),
+        call(&bench.token, "2"),
+        call(&bench.token, "3"),
+        call(&other, "4"),
+    ];
+    let (said, ()) = tokio::join!(futures_util::future::join_all(calls), opener);
+    let crowded = Answer::crowded().message;
+    let sent_away: Vec<bool> = said.iter().map(|said| said.contains(&crowded)).collect();
+    assert_eq!(sent_away, [false, false, true, false], "{said:?}");
+    let listed = bench.memory.state.lock().unwrap();
+    assert!(listed.failed.iter().any(|(_, text)| *text == crowded));
 }

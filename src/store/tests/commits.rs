@@ -50,3 +50,57 @@ fn a_closing_record_that_is_too_large_is_refused_and_the_store_goes_on() {
         assert_eq!(count, 0, "{}", blobs.display());
     }
 }
+
+/// Rooms that runs use one after another carry nothing from one into the next.
+#[test]
+fn a_run_without_rows_says_nothing_of_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&settings(&folder.path().join("store")), Timestamp(1)).unwrap();
+    let at = Timestamp(5);
+    let mut writer = store.begin(new_run(1, "one")).unwrap();
+    writer
+        .event(4_711, false, b"{\"n\":1,\"messageId\":\"m\"", &["u"])
+        .unwrap();
+    writer.commit(Closing::plain(at, at)).unwrap();
+    let writer = store.begin(new_run(2, "one")).unwrap();
+    let run = writer.commit(Closing::plain(at, at)).unwrap();
+    let place = store.inner.places(run.id).unwrap()[0];
+    let reader = store.inner.readers.reader(place.segment, None).unwrap();
+    let header = reader.header(place.value).unwrap();
+    assert_eq!((header.first_row, header.records, header.raw_len), (0, 0, 0));
+}
+
+/// The writer's thread panics while a commit waits for it: that run is told so, and listed.
+#[test]
+fn a_run_that_waits_for_a_writer_which_panics_is_listed_as_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let at = Timestamp(5);
+    let waiting = new_run(3, "one").id;
+    {
+        let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+        let (go, wait) = sync_channel::<()>(0);
+        let wait = std::sync::Mutex::new(wait);
+        store.on_waiting(move |_| {
+            wait.lock().unwrap().recv().unwrap();
+            panic!("as the test wants it");
+        });
+        let begin = |number| {
+            let mut writer = store.begin(new_run(number, "one")).unwrap();
+            writer.event(1, false, b"{\"n\":1,\"messageId\":\"m\"", &[]).unwrap();
+            writer
+        };
+        begin(2).commit(Closing::plain(at, at)).unwrap();
+        let (tell, told) = sync_channel(1);
+        begin(3).commit_then(&Closing::plain(at, at), move |result| tell.send(result).unwrap());
+        go.send(()).unwrap();
+        let error = told.recv().unwrap().unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+        let listed = store.run(waiting).unwrap().unwrap();
+        assert_eq!((listed.state, listed.error), (RunState::Failed, Some(error)));
+        assert_eq!(store.totals(), (1, 1, 1));
+    }
+    // Its last handle is dropped by a thread of sled's.
+    let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+    assert_eq!(store.run(waiting).unwrap().unwrap().state, RunState::Failed);
+}
