@@ -182,6 +182,33 @@ async fn newlines_keep_the_line_and_the_object_ends_it() {
 }
 
 #[tokio::test]
+async fn a_quick_answer_comes_in_one_piece_and_a_slow_one_behind_its_headers() {
+    let bench = bench(|_, _| {}).await;
+    let request = body(text("a\nend\n"));
+    let mut whole = 0;
+    // A busy machine may take its time over some.
+    for number in 0..10 {
+        let said = bench.execute(&format!("quick-{number}"), &request).await;
+        assert!(said.success());
+        whole += usize::from(
+            said.headers
+                .get("content-length")
+                .is_some_and(|length| *length == said.text.len().to_string()),
+        );
+    }
+    assert!(whole > 0, "all came in pieces");
+    bench.memory.close_gate();
+    let memory = bench.memory.clone();
+    let opener = async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        memory.open_gate();
+    };
+    let (said, ()) = tokio::join!(bench.execute("slow", &request), opener);
+    assert!(said.success());
+    assert_eq!(said.headers["transfer-encoding"], "chunked");
+}
+
+#[tokio::test]
 async fn the_same_delivery_is_one_run() {
     let bench = bench(|_, _| {}).await;
     bench.memory.close_gate();
