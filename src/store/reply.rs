@@ -18,7 +18,7 @@ pub(super) fn writer_panicked() -> Error {
     }
 }
 
-/// The answer to a commit. Made by the run's thread, dropped by the store's. Dropped without a word, it says that the store has stopped.
+/// The answer to a commit. Dropped without a word, by the store's thread, it says that the store has stopped.
 pub(super) struct Reply {
     store: Arc<Inner>,
     run: Arc<NewRun>,

@@ -140,6 +140,8 @@ impl Writer {
         match ended {
             Ok(None) => {}
             Ok(Some((reply, result))) => {
+                // Who came too late is told so, and holds the store no longer.
+                commands.try_iter().for_each(drop);
                 drop(store);
                 // Whoever asked may be gone; the store is closed all the same.
                 drop(reply.send(result));

@@ -1,4 +1,7 @@
-//! What the writer refuses harms nothing else.
+//! What the writer refuses harms nothing else, and whoever commits is told what came of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::store::chunk::{Builder, MAX_VALUE};
@@ -25,8 +28,8 @@ fn a_closing_record_that_is_too_large_is_refused_and_the_store_goes_on() {
     };
     closed.destination.url = "x".repeat(MAX_VALUE);
     let (tell, answer) = sync_channel(1);
-    let run = std::sync::Arc::new(new_run(2, "one"));
-    let inner = std::sync::Arc::clone(&store.inner);
+    let run = Arc::new(new_run(2, "one"));
+    let inner = Arc::clone(&store.inner);
     let reply = super::super::reply::Reply::new(inner, run, 0, Box::new(move |result| tell.send(result).unwrap()));
     let command = Command::Commit {
         sequence: 0,
@@ -80,7 +83,7 @@ fn a_run_that_waits_for_a_writer_which_panics_is_listed_as_failed() {
     {
         let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
         let (go, wait) = sync_channel::<()>(0);
-        let wait = std::sync::Mutex::new(wait);
+        let wait = Mutex::new(wait);
         store.on_waiting(move |_| {
             wait.lock().unwrap().recv().unwrap();
             panic!("as the test wants it");
@@ -103,4 +106,49 @@ fn a_run_that_waits_for_a_writer_which_panics_is_listed_as_failed() {
     // Its last handle is dropped by a thread of sled's.
     let (store, _) = Store::open(&settings(&path), Timestamp(2)).unwrap();
     assert_eq!(store.run(waiting).unwrap().unwrap().state, RunState::Failed);
+}
+
+/// Whoever commits while the store is closed is told, once, and what was told as stored is there.
+#[test]
+fn commits_that_meet_the_stop_are_all_told() {
+    type Told = Arc<Mutex<Vec<(RunId, bool)>>>;
+    let at = Timestamp(5);
+    let mut refused = 0;
+    for round in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let (store, _) = Store::open(&settings(&path), Timestamp(1)).unwrap();
+        let (told, asked) = (Told::default(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for thread in 1..=8 {
+                let (store, told, asked) = (store.clone(), &told, &asked);
+                scope.spawn(move || {
+                    for number in 0..100 {
+                        let run = new_run(thread * 1_000_000 + number, "one");
+                        let id = run.id;
+                        let Ok(mut writer) = store.begin(run) else { return };
+                        writer.event(1, true, b"{\"n\":1,\"messageId\":\"m\"", &[]).unwrap();
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        let told = Arc::clone(told);
+                        writer.commit_then(&Closing::plain(at, at), move |result| {
+                            told.lock().unwrap().push((id, result.is_ok()));
+                        });
+                    }
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20 + 30 * round));
+            store.close().unwrap();
+        });
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        assert_eq!(told.len(), asked.load(Ordering::SeqCst));
+        drop(store);
+        let (store, findings) = Store::open(&settings(&path), Timestamp(2)).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        for (id, stored) in told {
+            let listed = store.run(id).unwrap();
+            assert_eq!(listed.is_some_and(|run| run.state != RunState::Failed), stored, "{id}");
+            refused += usize::from(!stored);
+        }
+    }
+    println!("{refused} came too late");
 }
