@@ -1,5 +1,6 @@
 //! The hub over real HTTP.
 
+mod answers;
 mod bench;
 mod crowd;
 mod downloads;
